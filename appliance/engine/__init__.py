@@ -1,0 +1,1 @@
+"""Everything that runs on an accelerator, and the processes that own one."""

@@ -1,0 +1,1 @@
+"""Transcripts as documents: pure functions from a transcript to text."""

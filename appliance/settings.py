@@ -1,0 +1,95 @@
+"""Every setting of the appliance, read once at start from the environment and an optional TOML file.
+
+`APPLIANCE_PORT=9000` in the environment wins over `port = 9000` in the file that `APPLIANCE_CONFIG` names
+(default: `/etc/appliance.toml`, when it exists). A setting that is not listed here is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from appliance.domain import Priority
+
+MIB = 2**20
+GIB = 2**30
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "appliance"
+
+
+def _available_memory_bytes() -> int:
+    """Half of what this machine, or the container's limit, leaves for recordings."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and (text := limit.read_text().strip()).isdigit():
+        total = min(total, int(text))
+    return total // 2
+
+
+class Settings(BaseSettings):
+    """See each field's description; `docs/settings.md` is made from them."""
+
+    model_config = SettingsConfigDict(env_prefix="APPLIANCE_", extra="forbid", frozen=True)
+
+    # Where
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    data_dir: Path = Field(default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"), description="The database lives here: text only, never audio.")
+    models_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache") / "models", description="Installed model weights.")
+    catalogue_dir: Path = Field(Path(__file__).resolve().parent.parent / "models", description="The model catalogue: one TOML file per model.")
+
+    # Models
+    default_model: str = Field("whisper-base", description="Model for requests that name none.")
+    model_aliases: dict[str, str] = Field(default_factory=dict, description="More names for models, e.g. {\"whisper-1\": \"large-v3\"}; the usual OpenAI and STT.ai names point at the default model, or at the model of that name when it is installed.")
+    diarization_model: str = Field("speaker-diarization", description="Catalogue id of the diarization pipeline.")
+
+    # Device
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+(,\d+)*)?)$")] = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:0,1`. With `cuda` the appliance refuses to start when no usable GPU is found.")
+    compute_type: str = Field("auto", description="CTranslate2 compute type; `auto` is int8 on a CPU, float16 on a GPU (int8_float16 where float16 does not fit).")
+    cpu_threads: int = Field(0, ge=0, description="Threads of the speech engine on a CPU; 0: all cores.")
+    batch_size: int = Field(0, ge=0, description="Windows of 30 s decoded together; 0: by device memory.")
+    jobs_per_worker: int = Field(4, ge=1, description="Recordings that share one worker's batches at a time.")
+    worker_start_timeout_s: float = Field(180.0, gt=0, description="How long a worker may take to load its model (first CUDA start compiles kernels).")
+    worker_silence_timeout_s: float = Field(600.0, gt=0, description="A busy worker that reports nothing for this long is taken for hung and restarted.")
+
+    # Room
+    memory_budget_bytes: int = Field(default_factory=_available_memory_bytes, gt=0, description="Memory for uploads and decoded audio together; half of the machine's when not set.")
+    max_upload_bytes: int = Field(4 * GIB, gt=0, description="Largest recording accepted.")
+    max_audio_hours: float = Field(24.0, gt=0, description="Longest recording accepted.")
+    max_waiting_jobs: int = Field(200, ge=1, description="Recordings that may wait; beyond it: 503.")
+    decode_children: int = Field(2, ge=1, description="Recordings decoded at the same time.")
+    decode_memory_bytes: int = Field(1 * GIB, gt=0, description="Address space one decode child may use.")
+    decode_cpu_s: float = Field(900.0, gt=0, description="Processor time one decode child may use.")
+    upload_stall_timeout_s: float = Field(60.0, gt=0, description="An upload that sends nothing for this long is dropped.")
+    default_priority: Priority = Field(Priority.NORMAL, description="Priority of jobs that name none.")
+
+    # Webhooks
+    webhook_targets: tuple[str, ...] = Field((), description="URL prefixes that `callback_url` may point to; empty: webhooks are off.")
+    webhook_secret: str = Field("", description="Signing secret, `whsec_…`; needed when webhooks are on.")
+
+    # Operation
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    drain_timeout_s: float = Field(30.0, ge=0, description="How long a stop waits for running jobs.")
+    idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        config = Path(os.environ.get("APPLIANCE_CONFIG", "/etc/appliance.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config)
+
+    @property
+    def database_path(self) -> Path:
+        return self.data_dir / "appliance.db"

@@ -1,0 +1,1 @@
+"""The licence format and its checker: pure, and imports nothing of appliance/."""
