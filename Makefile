@@ -1,0 +1,51 @@
+# make run     set everything up, start the appliance, transcribe a sample through the API, keep serving
+# make test    set everything up and run every test
+# make check   before each commit: format, lint, types, import contracts, quick tests
+# make help    the rest
+
+PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: run test check bench accuracy gpu-check format help clean
+
+run:
+	@scripts/bootstrap.sh
+	@scripts/run.sh
+
+test:
+	@scripts/bootstrap.sh --tests
+	@.venv/bin/appliance models fetch
+	@.venv/bin/appliance models fetch whisper-tiny.en
+	@.venv/bin/python -m pytest
+
+check:
+	@scripts/bootstrap.sh --tests
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/python -m pytest -m "not engine and not slow"
+
+# Word and speaker error rates beside plain faster-whisper and plain pyannote, over every recording of ../shared/audio.
+accuracy:
+	@.venv/bin/python -m tests.accuracy
+
+# This machine's real-time factor.
+bench:
+	@.venv/bin/appliance bench
+
+# On a machine with an NVIDIA GPU and installed models; needs nothing from the network.
+gpu-check:
+	@$(PYTHON) -m pytest -m gpu
+	@$(PYTHON) -m appliance.cli bench --device cuda
+
+format:
+	@.venv/bin/ruff check --fix --quiet . || true
+	@.venv/bin/ruff format .
+
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
+	@echo "make accuracy | bench | gpu-check | format | clean"
