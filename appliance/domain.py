@@ -15,11 +15,11 @@ import msgspec
 Task = Literal["transcribe", "translate"]
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True):
+class Value(msgspec.Struct, frozen=True):
     """Base of every value that crosses a process or module boundary."""
 
 
-class Span(Value):
+class Span(Value, frozen=True):
     start: float
     end: float
 
@@ -28,7 +28,7 @@ class Span(Value):
         return self.end - self.start
 
 
-class Word(Value):
+class Word(Value, frozen=True):
     start: float
     end: float
     text: str  # as spoken, with its punctuation, without surrounding space
@@ -37,7 +37,7 @@ class Word(Value):
     space_before: bool = True  # False in scripts without spaces, and inside hyphenated words
 
 
-class Segment(Value):
+class Segment(Value, frozen=True):
     """A stretch of speech by one speaker in one language, about a sentence long."""
 
     id: int  # position in the transcript, from 0
@@ -57,7 +57,7 @@ class Segment(Value):
     no_speech_prob: float = 0.0
 
 
-class Turn(Value):
+class Turn(Value, frozen=True):
     """One speaker talking, as the diarizer heard it; turns may overlap."""
 
     start: float
@@ -65,12 +65,12 @@ class Turn(Value):
     speaker: str
 
 
-class Speaker(Value):
+class Speaker(Value, frozen=True):
     label: str  # "SPEAKER_00", stable inside one transcript
     name: str | None = None  # what a person called them
 
 
-class Caution(Value):
+class Caution(Value, frozen=True):
     """Doubt that the reader should know of; called a `warning` on every interface.
 
     Codes: `speech_without_words` (heard, nothing recognised), `possible_hallucination`, `repetition`, `low_confidence`,
@@ -84,7 +84,7 @@ class Caution(Value):
     end: float | None = None
 
 
-class Transcript(Value):
+class Transcript(Value, frozen=True):
     """The result of one recording by one model."""
 
     text: str
@@ -104,7 +104,7 @@ class ChannelMode(StrEnum):
     SEPARATE = "separate"  # each channel is its own speaker: a stereo telephone call
 
 
-class SpeakerCount(Value):
+class SpeakerCount(Value, frozen=True):
     """How many people speak: all None means detect."""
 
     exact: int | None = None
@@ -112,7 +112,7 @@ class SpeakerCount(Value):
     at_most: int | None = None
 
 
-class TranscribeOptions(Value):
+class TranscribeOptions(Value, frozen=True):
     """What a caller may ask of one transcription; every dialect is translated into this."""
 
     model: str
@@ -162,7 +162,7 @@ class Priority(StrEnum):
     LOW = "low"
 
 
-class Progress(Value):
+class Progress(Value, frozen=True):
     """Where a job stands. `fraction` never falls while a job runs."""
 
     state: JobState
@@ -172,7 +172,7 @@ class Progress(Value):
     queue_position: int | None = None  # from 1, only while queued
 
 
-class Failure(Value):
+class Failure(Value, frozen=True):
     """Why a job failed, as it is shown and stored: the facts of an `ApplianceError`."""
 
     code: str
@@ -181,7 +181,7 @@ class Failure(Value):
     status: int
 
 
-class Recording(Value):
+class Recording(Value, frozen=True):
     """What is known about the file that was sent; the file itself is never kept."""
 
     filename: str
@@ -195,7 +195,7 @@ class Recording(Value):
     audio_tracks: int | None = None
 
 
-class TranscriptRecord(Value):
+class TranscriptRecord(Value, frozen=True):
     """One accepted recording and, once completed, what was said in it."""
 
     id: int

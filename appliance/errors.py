@@ -62,7 +62,9 @@ class MissingFile(InvalidRequest):
     code = "missing_file"
 
     def __init__(self) -> None:
-        super().__init__("The request carries no recording.", "Send it as the form field 'file', or as the whole body.", param="file")
+        super().__init__(
+            "The request carries no recording.", "Send it as the form field 'file', or as the whole body.", param="file"
+        )
 
 
 class UploadBroken(ApplianceError):
@@ -272,7 +274,9 @@ class DecodeRefused(ApplianceError):
     status = 422
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"The recording could not be decoded safely: {reason}.", "Convert it to WAV, FLAC or MP3 and send that.", param="file")
+        super().__init__(
+            f"The recording could not be decoded safely: {reason}.", "Convert it to WAV, FLAC or MP3 and send that.", param="file"
+        )
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -302,7 +306,9 @@ class LanguageUnsupported(ApplianceError):
     status = 422
 
     def __init__(self, language: str, model: str) -> None:
-        super().__init__(f"The model '{model}' does not know the language '{language}'.", "GET /v1/languages lists the codes.", param="language")
+        super().__init__(
+            f"The model '{model}' does not know the language '{language}'.", "GET /v1/languages lists the codes.", param="language"
+        )
 
 
 class WorkerCrashed(ApplianceError):

@@ -40,26 +40,51 @@ class Settings(BaseSettings):
     # Where
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    data_dir: Path = Field(default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"), description="The database lives here: text only, never audio.")
-    models_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache") / "models", description="Installed model weights.")
-    catalogue_dir: Path = Field(Path(__file__).resolve().parent.parent / "models", description="The model catalogue: one TOML file per model.")
+    data_dir: Path = Field(
+        default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"),
+        description="The database lives here: text only, never audio.",
+    )
+    models_dir: Path = Field(
+        default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache") / "models", description="Installed model weights."
+    )
+    catalogue_dir: Path = Field(
+        Path(__file__).resolve().parent.parent / "models", description="The model catalogue: one TOML file per model."
+    )
 
     # Models
     default_model: str = Field("whisper-base", description="Model for requests that name none.")
-    model_aliases: dict[str, str] = Field(default_factory=dict, description="More names for models, e.g. {\"whisper-1\": \"large-v3\"}; the usual OpenAI and STT.ai names point at the default model, or at the model of that name when it is installed.")
+    model_aliases: dict[str, str] = Field(
+        default_factory=dict,
+        description='More names for models, e.g. {"whisper-1": "large-v3"}; the usual OpenAI and STT.ai names '
+        "point at the default model, or at the model of that name when it is installed.",
+    )
     diarization_model: str = Field("speaker-diarization", description="Catalogue id of the diarization pipeline.")
 
     # Device
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+(,\d+)*)?)$")] = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:0,1`. With `cuda` the appliance refuses to start when no usable GPU is found.")
-    compute_type: str = Field("auto", description="CTranslate2 compute type; `auto` is int8 on a CPU, float16 on a GPU (int8_float16 where float16 does not fit).")
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+(,\d+)*)?)$")] = Field(
+        "auto",
+        description="`auto`, `cpu`, `cuda` or `cuda:0,1`. With `cuda` the appliance refuses to start when no usable GPU is found.",
+    )
+    compute_type: str = Field(
+        "auto",
+        description="CTranslate2 compute type; `auto` is int8 on a CPU, float16 on a GPU (or int8_float16 where it does not fit).",
+    )
     cpu_threads: int = Field(0, ge=0, description="Threads of the speech engine on a CPU; 0: all cores.")
     batch_size: int = Field(0, ge=0, description="Windows of 30 s decoded together; 0: by device memory.")
     jobs_per_worker: int = Field(4, ge=1, description="Recordings that share one worker's batches at a time.")
-    worker_start_timeout_s: float = Field(180.0, gt=0, description="How long a worker may take to load its model (first CUDA start compiles kernels).")
-    worker_silence_timeout_s: float = Field(600.0, gt=0, description="A busy worker that reports nothing for this long is taken for hung and restarted.")
+    worker_start_timeout_s: float = Field(
+        180.0, gt=0, description="How long a worker may take to load its model (first CUDA start compiles kernels)."
+    )
+    worker_silence_timeout_s: float = Field(
+        600.0, gt=0, description="A busy worker that reports nothing for this long is taken for hung and restarted."
+    )
 
     # Room
-    memory_budget_bytes: int = Field(default_factory=_available_memory_bytes, gt=0, description="Memory for uploads and decoded audio together; half of the machine's when not set.")
+    memory_budget_bytes: int = Field(
+        default_factory=_available_memory_bytes,
+        gt=0,
+        description="Memory for uploads and decoded audio together; half of the machine's when not set.",
+    )
     max_upload_bytes: int = Field(4 * GIB, gt=0, description="Largest recording accepted.")
     max_audio_hours: float = Field(24.0, gt=0, description="Longest recording accepted.")
     max_waiting_jobs: int = Field(200, ge=1, description="Recordings that may wait; beyond it: 503.")
@@ -70,7 +95,9 @@ class Settings(BaseSettings):
     default_priority: Priority = Field(Priority.NORMAL, description="Priority of jobs that name none.")
 
     # Webhooks
-    webhook_targets: tuple[str, ...] = Field((), description="URL prefixes that `callback_url` may point to; empty: webhooks are off.")
+    webhook_targets: tuple[str, ...] = Field(
+        (), description="URL prefixes that `callback_url` may point to; empty: webhooks are off."
+    )
     webhook_secret: str = Field("", description="Signing secret, `whsec_…`; needed when webhooks are on.")
 
     # Operation

@@ -8,7 +8,7 @@ SAMPLE_RATE_HZ = 16_000
 BYTES_PER_SAMPLE = 2
 
 
-class PcmLayout(Value):
+class PcmLayout(Value, frozen=True):
     """How to read a recording in shared memory."""
 
     samples: int  # per channel

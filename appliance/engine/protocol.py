@@ -26,7 +26,7 @@ class Role(StrEnum):
     DIARIZE = "diarize"
 
 
-class Capabilities(Value):
+class Capabilities(Value, frozen=True):
     """What a recognition backend can do with one model; requests beyond it are refused, never ignored."""
 
     languages: tuple[str, ...]  # ISO 639-1
@@ -36,7 +36,7 @@ class Capabilities(Value):
     language_detection: bool
 
 
-class RecognizeRequest(Value):
+class RecognizeRequest(Value, frozen=True):
     job_id: str
     model: str  # catalogue id, for the result
     model_dir: Path
@@ -45,19 +45,19 @@ class RecognizeRequest(Value):
     priority: int = 0  # smaller goes first
 
 
-class DiarizeRequest(Value):
+class DiarizeRequest(Value, frozen=True):
     job_id: str
     model_dir: Path
     speakers: SpeakerCount
     pcm: PcmLayout  # one channel
 
 
-class Diarization(Value):
+class Diarization(Value, frozen=True):
     turns: tuple[Turn, ...]  # may overlap; ordered by start
     exclusive: tuple[Turn, ...]  # one speaker at a time; what words are assigned to
 
 
-class EngineProgress(Value, tag="progress"):
+class EngineProgress(Value, frozen=True, tag="progress"):
     """Work done so far on one job by one role."""
 
     job_id: str
@@ -65,7 +65,7 @@ class EngineProgress(Value, tag="progress"):
     fraction: float  # of this role's work, 0..1
 
 
-class SegmentsDecided(Value, tag="segments"):
+class SegmentsDecided(Value, frozen=True, tag="segments"):
     """Segments that are ready to show; ids may still change, speakers are not known yet."""
 
     job_id: str
@@ -90,7 +90,7 @@ class Diarizer(Protocol):
     ) -> Diarization: ...
 
 
-class Window(Value):
+class Window(Value, frozen=True):
     """A stretch of one channel to decode in one go, at most 30 s."""
 
     start: float
@@ -98,7 +98,7 @@ class Window(Value):
     language: str | None = None
 
 
-class DecodedWindow(Value):
+class DecodedWindow(Value, frozen=True):
     """What a recognition backend heard in one window, with the evidence for the guard."""
 
     window: Window
@@ -108,5 +108,3 @@ class DecodedWindow(Value):
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
-
-
