@@ -1,0 +1,57 @@
+"""The product's first promise, with evidence: audio never reaches a disk, and nothing leaves the machine (TRAPS 4)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.privacy.confined import UPLOAD_BYTES
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+needed = [tool for tool in ("strace", "unshare", "ip") if shutil.which(tool) is None]
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0 or bool(needed), reason=f"needs root and {needed or 'nothing more'}"),
+]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    work_dir = tmp_path_factory.mktemp("cage")
+    command = ["unshare", "--net", "--mount", sys.executable, "-m", "tests.privacy.confined", str(work_dir)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert run.returncode == 0, run.stderr[-6000:]
+    report: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return report
+
+
+def test_the_uploads_were_really_transcribed(seen: dict[str, Any]) -> None:
+    assert len(seen["texts"]) == 3
+    assert all("New Jersey" in text for text in seen["texts"])
+
+
+def test_no_file_but_the_database_is_opened_for_writing_or_written(seen: dict[str, Any]) -> None:
+    assert seen["opened"] == []
+    assert seen["written"] == []
+
+
+def test_the_canary_in_the_audio_is_in_no_file(seen: dict[str, Any]) -> None:
+    assert seen["canary_in"] == []
+
+
+def test_the_disk_sees_a_fraction_of_what_was_uploaded(seen: dict[str, Any]) -> None:
+    assert seen["disk_bytes"] < UPLOAD_BYTES / 20
+
+
+def test_no_packet_leaves_loopback(seen: dict[str, Any]) -> None:
+    assert seen["addresses"] == []
+    assert seen["sink_packets"] == 0
