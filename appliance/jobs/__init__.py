@@ -1,1 +1,6 @@
-"""From an accepted recording to a saved transcript; the only place that joins engine and store."""
+"""The path of a recording from accepted to saved: queue, progress, retries, result. Only this joins engine and store."""
+
+from appliance.jobs.feed import FailedEvent, Finished, FinishedEvent, JobEvent, ProgressEvent, SegmentsEvent, Timings
+from appliance.jobs.job import Job, Submission
+
+__all__ = ["FailedEvent", "Finished", "FinishedEvent", "Job", "JobEvent", "ProgressEvent", "SegmentsEvent", "Submission", "Timings"]
