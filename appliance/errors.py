@@ -109,6 +109,40 @@ class NotFound(ApplianceError):
         super().__init__(f"There is no {what}.", "Check the address; it may have been deleted.")
 
 
+class MethodNotAllowed(ApplianceError):
+    code = "method_not_allowed"
+    status = 405
+
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"This address does not take {method}.", f"It takes: {allowed}.")
+
+
+class BodyTooLarge(ApplianceError):
+    """Of a request that is not an upload."""
+
+    code = "body_too_large"
+    status = 413
+
+    def __init__(self) -> None:
+        super().__init__("The request body is larger than this call needs.", "Only the upload routes take recordings.")
+
+
+class UnsupportedBody(ApplianceError):
+    code = "unsupported_body"
+    status = 415
+
+    def __init__(self, content_type: str, hint: str) -> None:
+        super().__init__(f"A body of type '{content_type}' is not taken here.", hint)
+
+
+class AlreadyEnded(ApplianceError):
+    code = "already_ended"
+    status = 409
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"There is nothing to cancel: the transcript is '{state}'.", "Delete it if it is not wanted.")
+
+
 class UnknownModel(ApplianceError):
     code = "model_not_found"
     status = 404
@@ -116,8 +150,8 @@ class UnknownModel(ApplianceError):
     def __init__(self, name: str, usable: Sequence[str]) -> None:
         names = ", ".join(usable)
         super().__init__(
-            f"There is no model '{name}' here.",
-            f"These work: {names}." if usable else "No model is installed yet: run 'appliance models fetch'.",
+            f"There is no model '{name}' here; these work: {names}." if usable else f"There is no model '{name}' here.",
+            "GET /v1/models lists them." if usable else "No model is installed yet: run 'appliance models fetch'.",
             param="model",
         )
 
@@ -218,6 +252,18 @@ class DiskFull(ApplianceError):
         super().__init__(
             "There is no room left on the appliance's disk to save the text.",
             "An administrator must free space on the data volume; then send the recording again.",
+        )
+
+
+class StoreBusy(ApplianceError):
+    code = "store_busy"
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The appliance's database is held by another program.",
+            "Try again in a few seconds; if it goes on, an administrator should see what else has the file open.",
+            retry_after_s=5,
         )
 
 

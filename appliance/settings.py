@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     # Operation
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     drain_timeout_s: float = Field(30.0, ge=0, description="How long a stop waits for running jobs.")
+    metrics_public: bool = Field(
+        False, description="Serve /metrics without a key; it holds counts and times only, no text, name or address."
+    )
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
 
     @classmethod
