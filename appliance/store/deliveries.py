@@ -6,9 +6,15 @@ and states only, never text.
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 
+from sqlite_utils import Database
+
 from appliance.domain import JobState, Value
+from appliance.store.database import first, rows
+from appliance.store.rows import Row, now, read_time, time_text
+from appliance.store.threads import Readers, Writer
 
 
 class Delivery(Value, frozen=True):
@@ -24,22 +30,71 @@ class Delivery(Value, frozen=True):
 
 
 class Deliveries:
-    async def due(self, now: datetime, limit: int = 20) -> tuple[Delivery, ...]:
+    def __init__(self, writer: Writer, readers: Readers) -> None:
+        self._writer = writer
+        self._readers = readers
+
+    async def due(self, at: datetime, limit: int = 20) -> tuple[Delivery, ...]:
         """Deliveries whose time has come, the oldest first."""
-        raise NotImplementedError
+        return await self._readers.run_then(lambda db: _due(db, at, limit), lambda found: tuple(map(_read, found)))
 
     async def next_due_at(self) -> datetime | None:
         """When the next delivery is due; None: the queue is empty."""
-        raise NotImplementedError
+        row = await self._readers.run(lambda db: first(db, "SELECT min(next_attempt_at) AS at FROM deliveries"))
+        return read_time(row["at"]) if row else None
 
     async def retry(self, delivery_id: str, at: datetime) -> None:
         """The attempt failed: count it, and try again at `at`."""
-        raise NotImplementedError
+        update = "UPDATE deliveries SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ?"
+        await self._writer.run(lambda db: db.conn.execute(update, (time_text(at), delivery_id)))
 
     async def finish(self, delivery_id: str) -> None:
         """It arrived, or its 24 hours are over: forget it."""
-        raise NotImplementedError
+        await self._writer.run(lambda db: db.conn.execute("DELETE FROM deliveries WHERE id = ?", (delivery_id,)))
 
     async def switch_off(self, url: str) -> None:
         """The target answered 410 Gone: forget all that is queued for it, and queue nothing for it again."""
-        raise NotImplementedError
+        await self._writer.run(lambda db: _switch_off(db, url))
+
+
+def queue_delivery(db: Database, transcript_id: int, state: JobState) -> None:
+    """Part of the transaction that ends a transcript: tell its `callback_url`, if it has one that is not switched off."""
+    at = time_text(now())
+    db.conn.execute(
+        """
+        INSERT INTO deliveries (id, transcript_id, url, state, created_at, next_attempt_at)
+        SELECT ?, id, callback_url, ?, ?, ? FROM transcripts
+        WHERE id = ? AND callback_url IS NOT NULL AND callback_url NOT IN (SELECT url FROM switched_off_hooks)
+        """,
+        (f"msg_{secrets.token_urlsafe(16)}", state, at, at, transcript_id),
+    )
+
+
+def _due(db: Database, at: datetime, limit: int) -> list[Row]:
+    return rows(
+        db,
+        """
+        SELECT deliveries.*, transcripts.slug FROM deliveries JOIN transcripts ON transcripts.id = transcript_id
+        WHERE next_attempt_at <= ? AND erased_at IS NULL ORDER BY next_attempt_at, deliveries.rowid LIMIT ?
+        """,
+        (time_text(at), limit),
+    )
+
+
+def _switch_off(db: Database, url: str) -> None:
+    db.conn.execute("INSERT OR IGNORE INTO switched_off_hooks (url, switched_off_at) VALUES (?, ?)", (url, time_text(now())))
+    db.conn.execute("DELETE FROM deliveries WHERE url = ?", (url,))
+
+
+def _read(row: Row) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        transcript_id=row["transcript_id"],
+        slug=row["slug"],
+        url=row["url"],
+        event=f"transcript.{row['state']}",
+        state=JobState(row["state"]),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        attempts=row["attempts"],
+        next_attempt_at=datetime.fromisoformat(row["next_attempt_at"]),
+    )

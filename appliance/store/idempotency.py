@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+
+from sqlite_utils import Database
 
 from appliance.domain import TranscriptRecord, Value
-
-if TYPE_CHECKING:
-    from appliance.store.transcripts import NewTranscript
+from appliance.errors import IdempotencyMismatch
+from appliance.store.database import first
+from appliance.store.rows import now, read_record, time_text
+from appliance.store.threads import Writer
+from appliance.store.transcripts import NewTranscript, insert_transcript
 
 
 class Claim(Value, frozen=True):
@@ -16,11 +20,35 @@ class Claim(Value, frozen=True):
 
 
 class IdempotencyKeys:
-    async def claim(self, owner: str, key: str, fingerprint: str, new: NewTranscript, ttl_s: float) -> Claim:
-        """Create the transcript unless this owner's key already has one; atomic, so two uploads at once make one.
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def claim(self, key: str, fingerprint: str, new: NewTranscript, ttl_s: float) -> Claim:
+        """Create the transcript unless its owner used this key before; atomic, so two uploads at once make one.
 
         `fingerprint` is a digest over the recording and the options. A key is forgotten after `ttl_s`, and as soon as its
         transcript fails, is cancelled, interrupted or erased, so that sending again starts over.
         Raises `IdempotencyMismatch` when the key was used for something else, `DiskFull`.
         """
-        raise NotImplementedError
+        return await self._writer.run(lambda db: _claim(db, key, fingerprint, new, ttl_s))
+
+
+def _claim(db: Database, key: str, fingerprint: str, new: NewTranscript, ttl_s: float) -> Claim:
+    at = now()
+    db.conn.execute("DELETE FROM idempotency WHERE expires_at <= ?", (time_text(at),))
+    used = first(
+        db,
+        """
+        SELECT transcripts.*, fingerprint FROM idempotency JOIN transcripts ON transcripts.id = transcript_id
+        WHERE idempotency.owner = ? AND key = ?
+        """,
+        (new.owner, key),
+    )
+    if used is None:
+        record = insert_transcript(db, new)
+        row = (new.owner, key, fingerprint, record.id, time_text(at + timedelta(seconds=ttl_s)))
+        db.conn.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?, ?)", row)
+        return Claim(record=record, created=True)
+    if used["fingerprint"] != fingerprint:
+        raise IdempotencyMismatch
+    return Claim(record=read_record(used), created=False)

@@ -2,27 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3
+
+from appliance.errors import StartRefused
+from appliance.store.database import check_sqlite_version, connect, prepare_file, typed_errors
 from appliance.store.deliveries import Deliveries
+from appliance.store.erasure import Eraser
 from appliance.store.idempotency import IdempotencyKeys
 from appliance.store.keys import ApiKeys
+from appliance.store.migrations import migrate
+from appliance.store.threads import Readers, Writer
 from appliance.store.transcripts import Transcripts
 
 
 class Store:
     """Every method of the entities is async; SQL runs on one writer thread and on reader threads, never on the event loop."""
 
-    def __init__(self) -> None:
-        self.transcripts = Transcripts()
-        self.keys = ApiKeys()
-        self.idempotency = IdempotencyKeys()
-        self.webhooks = Deliveries()
+    def __init__(self, path: Path, db: Database) -> None:
+        eraser = Eraser()
+        self._writer = Writer(path, db, eraser.chore)
+        self._readers = Readers(path)
+        self.transcripts = Transcripts(self._writer, self._readers, eraser)
+        self.keys = ApiKeys(self._writer, self._readers)
+        self.idempotency = IdempotencyKeys(self._writer)
+        self.webhooks = Deliveries(self._writer, self._readers)
 
     @classmethod
     async def open(cls, path: Path) -> Store:
         """Raises `StartRefused`: SQLite too old, a database of a newer version, or a file that cannot be used."""
-        raise NotImplementedError
+        return cls(path, await asyncio.to_thread(_open_database, path))
 
     async def close(self) -> None:
-        raise NotImplementedError
+        """Waits for the work in hand."""
+        await self._readers.close()
+        await self._writer.close()
+
+
+def _open_database(path: Path) -> Database:
+    check_sqlite_version()
+    prepare_file(path)
+    try:
+        with typed_errors(path):
+            return _connect_migrated(path)
+    except sqlite3.DatabaseError as error:
+        raise StartRefused(
+            f"The file {path} is not a usable database: {error}.",
+            "Move it away to start with an empty one, or restore a backup.",
+        ) from error
+
+
+def _connect_migrated(path: Path) -> Database:
+    db = connect(path)
+    try:
+        migrate(db)
+    except BaseException:
+        db.close()
+        raise
+    return db

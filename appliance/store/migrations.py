@@ -1,0 +1,168 @@
+"""The schema, as the list of steps that led to it. `schema.sql` shows the result and is checked against it.
+
+A step that was released is never changed; a new one is added at the end.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+from appliance.errors import StartRefused
+from appliance.store.database import transaction
+
+migrations = Migrations("appliance")
+
+TRANSCRIPTS = """
+CREATE TABLE transcripts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice
+    slug TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    title TEXT NOT NULL,
+    recording TEXT NOT NULL,  -- JSON, like options, models and failure
+    options TEXT NOT NULL,
+    models TEXT NOT NULL,
+    priority TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at TEXT NOT NULL,  -- UTC, ISO 8601 with microseconds: sorts as text
+    started_at TEXT,
+    finished_at TEXT,
+    failure TEXT,
+    revision INTEGER NOT NULL DEFAULT 0,
+    callback_url TEXT,
+    erased_at TEXT  -- out of sight; the rows go chunk by chunk
+) STRICT;
+CREATE INDEX transcripts_by_owner ON transcripts (owner, id);
+CREATE INDEX transcripts_by_state ON transcripts (state, id);
+CREATE INDEX transcripts_to_erase ON transcripts (erased_at) WHERE erased_at IS NOT NULL;
+"""
+
+RESULTS = """
+CREATE TABLE results (
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    variant INTEGER NOT NULL,  -- 0: the transcript; from 1: the other compared models
+    model TEXT NOT NULL,
+    task TEXT NOT NULL,
+    text TEXT NOT NULL,
+    language TEXT NOT NULL,
+    language_probability REAL NOT NULL,
+    languages TEXT NOT NULL,  -- JSON, like speakers and warnings
+    duration REAL NOT NULL,
+    speakers TEXT NOT NULL,
+    warnings TEXT NOT NULL,
+    PRIMARY KEY (transcript_id, variant)
+) STRICT;
+"""
+
+SEGMENTS = """
+CREATE TABLE segments (
+    transcript_id INTEGER NOT NULL,
+    variant INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    start REAL NOT NULL,
+    "end" REAL NOT NULL,
+    text TEXT NOT NULL,
+    speaker TEXT,
+    language TEXT,
+    channel INTEGER,
+    words BLOB NOT NULL,  -- msgpack
+    evidence BLOB NOT NULL,  -- msgpack
+    PRIMARY KEY (transcript_id, variant, n),
+    FOREIGN KEY (transcript_id, variant) REFERENCES results (transcript_id, variant) ON DELETE CASCADE
+) STRICT;
+"""
+
+# Rows are cut into tokens by `search.py`, which knows scripts without spaces; SQLite only splits at the spaces.
+# The table keeps the tokens it indexed, so a row can be deleted exactly even when that cutting changes.
+SEARCH = """
+CREATE VIRTUAL TABLE search USING fts5(tokens, tokenize = 'ascii');
+INSERT INTO search (search, rank) VALUES ('secure-delete', 1);
+"""
+
+REVISIONS = """
+CREATE TABLE revisions (
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    revision INTEGER NOT NULL,
+    edited_at TEXT NOT NULL,
+    edited_by TEXT,
+    title TEXT,
+    speakers TEXT,  -- JSON
+    segment BLOB,  -- msgpack
+    PRIMARY KEY (transcript_id, revision)
+) STRICT;
+"""
+
+KEYS = """
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    sha256 BLOB NOT NULL UNIQUE,
+    scopes TEXT NOT NULL,  -- JSON
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    last_used_at TEXT,
+    revoked_at TEXT
+) STRICT;
+"""
+
+IDEMPOTENCY = """
+CREATE TABLE idempotency (
+    owner TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    expires_at TEXT NOT NULL,
+    PRIMARY KEY (owner, key)
+) STRICT;
+CREATE INDEX idempotency_by_transcript ON idempotency (transcript_id);
+CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);
+"""
+
+DELIVERIES = """
+CREATE TABLE deliveries (
+    id TEXT PRIMARY KEY,
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    url TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX deliveries_by_transcript ON deliveries (transcript_id);
+CREATE INDEX deliveries_by_time ON deliveries (next_attempt_at);
+CREATE TABLE switched_off_hooks (
+    url TEXT PRIMARY KEY,
+    switched_off_at TEXT NOT NULL
+) STRICT;
+"""
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m001_recording_in_transcript_out(db: Database) -> None:
+    for script in (TRANSCRIPTS, RESULTS, SEGMENTS, SEARCH, REVISIONS, KEYS, IDEMPOTENCY, DELIVERIES):
+        db.executescript(script)
+
+
+def migrate(db: Database) -> None:
+    """Bring the schema up to date. Raises `StartRefused` when a newer version of the appliance made it.
+
+    One transaction over all: two processes that start together do not both migrate, and a failed step leaves nothing.
+    """
+    with transaction(db):
+        applied = {migration.name for migration in migrations.applied(db)}
+        unknown = applied - applied_when_current()
+        if unknown:
+            raise StartRefused(
+                f"The database was made by a newer version of the appliance ({', '.join(sorted(unknown))}).",
+                "Start that version, or restore a backup from before the update.",
+            )
+        migrations.apply(db)
+
+
+def applied_when_current() -> set[str]:
+    scratch = Database(memory=True)
+    try:
+        return {migration.name for migration in migrations.pending(scratch)}
+    finally:
+        scratch.close()
