@@ -147,11 +147,13 @@ class UnknownModel(ApplianceError):
     code = "model_not_found"
     status = 404
 
-    def __init__(self, name: str, usable: Sequence[str]) -> None:
+    def __init__(self, name: str, usable: Sequence[str], fetchable: str = "") -> None:
+        """`fetchable`: id of the model of that name, where the catalogue has it but it is not installed."""
         names = ", ".join(usable)
+        install = f" An administrator can install it with 'appliance models fetch {fetchable}'." if fetchable else ""
         super().__init__(
             f"There is no model '{name}' here; these work: {names}." if usable else f"There is no model '{name}' here.",
-            "GET /v1/models lists them." if usable else "No model is installed yet: run 'appliance models fetch'.",
+            ("GET /v1/models lists them." if usable else "No model is installed yet: run 'appliance models fetch'.") + install,
             param="model",
         )
 
@@ -332,9 +334,9 @@ class ModelDamaged(ApplianceError):
     code = "model_damaged"
     status = 503
 
-    def __init__(self, model: str, file: str) -> None:
+    def __init__(self, model: str, file: str, problem: str = "does not match its checksum") -> None:
         super().__init__(
-            f"The model '{model}' is damaged: {file} does not match its checksum.",
+            f"The model '{model}' is damaged: {file} {problem}.",
             f"An administrator should run 'appliance models fetch {model}'.",
         )
 
