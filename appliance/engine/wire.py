@@ -35,6 +35,7 @@ class WorkerConfig(Value, frozen=True):
     compute_type: str
     threads: int  # 0: the library's choice
     batch_size: int  # 0: by device memory
+    memory_bytes: int | None  # of the device; None on a CPU
     backend: str  # "module:factory"
 
 

@@ -1,0 +1,285 @@
+"""Supervision: what callers see when workers are started, loaded, killed, hanging or unfit. The engine itself is a stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import zlib
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from appliance.audio.pcm import PcmLayout
+from appliance.domain import SpeakerCount, TranscribeOptions
+from appliance.engine.gpu import CPU, DeviceChoice
+from appliance.engine.pool import WorkerDied, WorkerPool, WorkerState
+from appliance.engine.protocol import DiarizeRequest, EngineEvent, EngineProgress, RecognizeRequest, Role, SegmentsDecided
+from appliance.engine.supervisor import Patience
+from appliance.errors import DeviceUnavailable, LanguageUnsupported, ModelNotInstalled, StartRefused
+from appliance.settings import Settings
+from tests.engine.fake import write_script
+
+ENGINE = "tests.engine.fake:engine"
+IMPATIENT = Patience(start_s=20.0, silence_s=0.4, cancel_s=5.0)
+PCM = PcmLayout(samples=1600, channels=1)
+
+
+@contextlib.contextmanager
+def audio() -> Any:
+    fd = os.memfd_create("audio")
+    os.write(fd, np.arange(1600, dtype="<i2").tobytes())
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def make_pool(recognizer: str = ENGINE, diarizer: str = ENGINE, devices: int = 1, patience: Patience | None = None) -> WorkerPool:
+    backends = {Role.RECOGNIZE: recognizer, Role.DIARIZE: diarizer}
+    settings: dict[str, Any] = {}
+    return WorkerPool(Settings(**settings), DeviceChoice((CPU,) * devices, "a test"), backends=backends, patience=patience)
+
+
+@contextlib.asynccontextmanager
+async def running(pool: WorkerPool) -> AsyncIterator[WorkerPool]:
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.stop()
+
+
+class Work:
+    """A call in flight, with the events it has told so far."""
+
+    def __init__(self, pool: WorkerPool, model: Path, *, alone: bool = False) -> None:
+        self.events: list[EngineEvent] = []
+        self.begun = asyncio.Event()
+        request = RecognizeRequest("7", "fake", model, TranscribeOptions(model="fake"), PCM)
+        self.task = asyncio.create_task(self._run(pool, request, alone=alone))
+
+    async def _run(self, pool: WorkerPool, request: RecognizeRequest, *, alone: bool) -> Any:
+        with audio() as fd:
+            return await pool.recognize(request, fd, self._on_event, alone=alone)
+
+    def _on_event(self, event: EngineEvent) -> None:
+        self.events.append(event)
+        self.begun.set()
+
+
+def pid_of(pool: WorkerPool, role: Role = Role.RECOGNIZE) -> int:
+    pid = next(status.pid for status in pool.status() if status.role is role)
+    assert pid is not None
+    return pid
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 60))
+
+
+def test_the_worker_reads_the_very_audio_and_tells_as_it_goes(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            work = Work(pool, write_script(tmp_path, text="heard"))
+            transcript = await work.task
+        assert transcript.text == f"heard {zlib.crc32(np.arange(1600, dtype='<i2').tobytes())}"
+        assert [e.fraction for e in work.events if isinstance(e, EngineProgress)] == pytest.approx([1 / 3, 2 / 3, 1.0])
+        assert sum(isinstance(e, SegmentsDecided) for e in work.events) == 3
+
+    run(test())
+
+
+def test_a_killed_worker_costs_its_calls_a_retry_and_is_replaced(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            slow = write_script(tmp_path / "slow", steps=10_000, step_s=0.01)
+            both = [Work(pool, slow), Work(pool, slow)]
+            for work in both:
+                await work.begun.wait()
+            first = pid_of(pool)
+            os.kill(first, signal.SIGKILL)
+            for work in both:
+                with pytest.raises(WorkerDied, match="signal 9"):
+                    await work.task
+            assert (await Work(pool, write_script(tmp_path / "quick")).task).text.startswith("fake")
+            assert pid_of(pool) != first
+            assert pool.status()[0].restarts == 1
+
+    run(test())
+
+
+def test_a_worker_that_makes_no_step_is_killed(tmp_path: Path) -> None:
+    """The process lives, and a thread in it could go on saying so: only finished work counts."""
+
+    async def test() -> None:
+        async with running(make_pool(patience=IMPATIENT)) as pool:
+            with pytest.raises(WorkerDied, match="hung"):
+                await Work(pool, write_script(tmp_path, misfortune="hang", times=1)).task
+            assert (await Work(pool, tmp_path).task).text.startswith("fake")
+
+    run(test())
+
+
+def test_a_slow_worker_that_makes_steps_is_left_alone_and_so_is_an_idle_one(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool(patience=IMPATIENT)) as pool:
+            before = pid_of(pool)
+            await Work(pool, write_script(tmp_path, steps=6, step_s=0.2)).task  # three times the silence allowed
+            await asyncio.sleep(IMPATIENT.silence_s * 1.5)
+            await Work(pool, write_script(tmp_path, steps=1)).task
+            assert pid_of(pool) == before
+
+    run(test())
+
+
+@pytest.mark.parametrize(("misfortune", "out_of_memory"), [("device_error", False), ("out_of_memory", True)])
+def test_a_device_error_ends_the_process(tmp_path: Path, misfortune: str, out_of_memory: bool) -> None:
+    """TRAPS 16: the device's state is unknown after it; the caller learns whether memory was the cause."""
+
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            before = pid_of(pool)
+            with pytest.raises(WorkerDied, match="CUDA") as died:
+                await Work(pool, write_script(tmp_path, misfortune=misfortune, times=1)).task
+            assert died.value.out_of_memory is out_of_memory
+            await Work(pool, tmp_path).task
+            assert pid_of(pool) != before
+
+    run(test())
+
+
+def test_an_error_of_the_recording_is_its_own_and_the_worker_goes_on(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            before = pid_of(pool)
+            with pytest.raises(LanguageUnsupported, match="'xx'"):
+                await Work(pool, write_script(tmp_path, misfortune="error", times=1)).task
+            await Work(pool, tmp_path).task
+            assert pid_of(pool) == before
+
+    run(test())
+
+
+def test_cancelling_ends_the_work_in_the_worker(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            work = Work(pool, write_script(tmp_path, steps=10_000, step_s=0.01))
+            await work.begun.wait()
+            work.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await work.task
+            told = len(work.events)
+            await Work(pool, write_script(tmp_path / "quick")).task
+            assert len(work.events) == told
+            assert pool.status()[0].calls == 0
+
+    run(test())
+
+
+def test_an_engine_that_cannot_work_here_refuses_to_start_and_says_why() -> None:
+    async def test(recognizer: str, says: str) -> None:
+        with pytest.raises(StartRefused, match=says) as refused:
+            await make_pool(recognizer=f"tests.engine.fake:{recognizer}").start()
+        assert refused.value.hint
+
+    run(test("without_driver", "driver is too old"))
+    run(test("without_library", "libcublas.so.12"))
+
+
+def test_an_engine_that_dies_at_every_start_is_given_up(tmp_path: Path) -> None:
+    async def test() -> None:
+        with pytest.raises(StartRefused, match="status 3"):
+            await make_pool(recognizer="tests.engine.fake:dies_at_start").start()
+
+    run(test())
+
+
+def test_diarization_that_cannot_start_does_not_touch_recognition(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool(diarizer="tests.engine.fake:without_library")) as pool:
+            request = DiarizeRequest("7", write_script(tmp_path), SpeakerCount(), PCM)
+            with audio() as fd, pytest.raises(DeviceUnavailable, match="libcublas"):
+                await pool.diarize(request, fd, lambda _: None)
+            await Work(pool, tmp_path).task
+
+    run(test())
+
+
+def test_diarization_starts_when_it_is_first_needed(tmp_path: Path) -> None:
+    """TRAPS 31: its libraries take half a minute to import, and many sites never diarize."""
+
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            states = {status.role: status.state for status in pool.status()}
+            assert states == {Role.RECOGNIZE: WorkerState.READY, Role.DIARIZE: WorkerState.STOPPED}
+            with audio() as fd:
+                request = DiarizeRequest("7", write_script(tmp_path, steps=2), SpeakerCount(), PCM)
+                found = await pool.diarize(request, fd, lambda _: None)
+            assert [turn.speaker for turn in found.turns] == ["SPEAKER_00", "SPEAKER_01"]
+
+    run(test())
+
+
+def test_calls_go_to_the_least_loaded_worker(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool(devices=2)) as pool:
+            slow = write_script(tmp_path, steps=10_000, step_s=0.01)
+            works = [Work(pool, slow) for _ in range(4)]
+            for work in works:
+                await work.begun.wait()
+            assert [s.calls for s in pool.status() if s.role is Role.RECOGNIZE] == [2, 2]
+            for work in works:
+                work.task.cancel()
+            await asyncio.wait([work.task for work in works])
+
+    run(test())
+
+
+def test_a_call_that_must_be_alone_is_alone(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            slow = write_script(tmp_path / "slow", steps=30, step_s=0.01)
+            before = Work(pool, slow)
+            await before.begun.wait()
+            alone = Work(pool, slow, alone=True)
+            await asyncio.sleep(0)
+            after = Work(pool, write_script(tmp_path / "quick"))
+            await alone.begun.wait()
+            assert before.task.done()
+            assert not after.events
+            assert pool.status()[0].calls == 1
+            await asyncio.gather(alone.task, after.task)
+
+    run(test())
+
+
+def test_warming_loads_the_model_or_says_what_is_missing(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            await pool.warm(write_script(tmp_path / "whisper"))
+            await Work(pool, tmp_path / "whisper").task  # its statistics come with the next pulse, its result before
+            with pytest.raises(ModelNotInstalled):
+                await pool.warm(tmp_path / "absent")
+
+    run(test())
+
+
+def test_stopping_ends_calls_and_processes(tmp_path: Path) -> None:
+    async def test() -> None:
+        pool = make_pool()
+        await pool.start()
+        work = Work(pool, write_script(tmp_path, steps=10_000, step_s=0.01))
+        await work.begun.wait()
+        pid = pid_of(pool)
+        await pool.stop()
+        with pytest.raises(WorkerDied, match="stops"):
+            await work.task
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+    run(test())

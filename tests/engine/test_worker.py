@@ -1,0 +1,149 @@
+"""A worker process: what it is given, what it may not do, and how it lets go of audio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from appliance.audio.pcm import PcmLayout
+from appliance.domain import TranscribeOptions
+from appliance.engine.gpu import CPU, DeviceChoice
+from appliance.engine.pool import WorkerPool
+from appliance.engine.protocol import RecognizeRequest, Role
+from appliance.engine.worker import is_device_error, mapped
+from appliance.errors import ApplianceError, Cancelled
+from appliance.settings import Settings
+from tests.engine.fake import write_script
+
+FAKE = {Role.RECOGNIZE: "tests.engine.fake:engine", Role.DIARIZE: "tests.engine.fake:engine"}
+
+
+@contextlib.asynccontextmanager
+async def running_pool(backends: dict[Role, str] | None = None, **settings: Any) -> AsyncIterator[WorkerPool]:
+    pool = WorkerPool(Settings(**settings), DeviceChoice((CPU,), "a test"), backends=FAKE | (backends or {}))
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.stop()
+
+
+def memory_file(samples: int = 16_000) -> int:
+    fd = os.memfd_create("audio")
+    os.write(fd, np.arange(samples, dtype="<i2").tobytes())
+    return fd
+
+
+def request_for(model_dir: Path, samples: int = 16_000) -> RecognizeRequest:
+    return RecognizeRequest("7", "fake", model_dir, TranscribeOptions(model="fake"), PcmLayout(samples=samples, channels=1))
+
+
+def maps_audio(pid: int | None) -> bool:
+    return "memfd:audio" in Path(f"/proc/{pid}/maps").read_text()
+
+
+async def confinement(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("APPLIANCE_WEBHOOK_SECRET", "whsec_hush")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    fd = memory_file()
+    try:
+        async with running_pool({Role.RECOGNIZE: "tests.engine.fake:Nosy"}) as pool:
+            transcript = await pool.recognize(request_for(Path("/none")), fd, lambda _: None)
+    finally:
+        os.close(fd)
+    found: dict[str, Any] = json.loads(transcript.segments[0].text.rsplit(" ", 1)[0])
+    return found
+
+
+def test_a_worker_holds_no_secret_dumps_no_core_and_has_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TRAPS 5, 9, 10: no dumps after exec, telemetry off before any import, the hub never asked."""
+    found = asyncio.run(confinement(monkeypatch))
+    environment = found["environment"]
+    assert "hush" not in json.dumps(environment)
+    assert environment["PYANNOTE_METRICS_ENABLED"] == "0"
+    assert environment["HF_HUB_OFFLINE"] == "1"
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
+    assert found["core_limit"] == 0
+    assert found["dumpable"] == 0
+    assert found["sockets"] == ["PermissionError", "PermissionError", "PermissionError", None]
+    assert found["writable"] is False
+
+
+@pytest.mark.parametrize("misfortune", [None, "error", "bug"])
+def test_audio_is_unmapped_when_the_job_ends(tmp_path: Path, misfortune: str | None) -> None:
+    async def run() -> None:
+        async with running_pool() as pool:
+            fd = memory_file()
+            with contextlib.suppress(ApplianceError):  # which one is not the point here
+                await pool.recognize(request_for(write_script(tmp_path / "m", misfortune=misfortune)), fd, lambda _: None)
+            os.close(fd)
+            assert not maps_audio(pool.status()[0].pid)
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_job_lets_go_of_its_audio_before_the_caller_goes_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running_pool() as pool:
+            fd, seen = memory_file(), asyncio.Event()
+            model = write_script(tmp_path / "m", steps=10_000, step_s=0.01)
+            work = asyncio.create_task(pool.recognize(request_for(model), fd, lambda _: seen.set()))
+            await seen.wait()
+            assert maps_audio(pool.status()[0].pid)
+            work.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await work
+            os.close(fd)
+            assert not maps_audio(pool.status()[0].pid)
+            assert pool.status()[0].calls == 0
+
+    asyncio.run(run())
+
+
+def test_a_worker_ends_when_its_parent_closes_the_line() -> None:
+    async def run() -> int | None:
+        async with running_pool() as pool:
+            return pool.status()[0].pid
+
+    pid = asyncio.run(run())
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_mapped_audio_is_read_only_and_shaped() -> None:
+    fd = memory_file(samples=6)
+    with mapped(fd, PcmLayout(samples=3, channels=2)) as samples:
+        assert samples.tolist() == [[0, 1], [2, 3], [4, 5]]
+        assert not samples.flags.writeable
+        del samples
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_no_samples_at_all_can_be_mapped() -> None:
+    with mapped(os.memfd_create("empty"), PcmLayout(samples=0, channels=1)) as samples:
+        assert samples.shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("CUDA failed with error out of memory"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (RuntimeError("cuBLAS failed with status 14"), True),
+        (RuntimeError("the file is not a model"), False),
+        (MemoryError(), True),
+        (Cancelled(), False),
+        (ValueError("cuda"), False),
+    ],
+)
+def test_what_ends_the_process(error: BaseException, expected: bool) -> None:
+    """TRAPS 16: any CUDA error does."""
+    assert is_device_error(error) is expected
