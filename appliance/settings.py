@@ -60,6 +60,14 @@ class Settings(BaseSettings):
     )
     diarization_model: str = Field("speaker-diarization", description="Catalogue id of the diarization pipeline.")
 
+    # Fetching models
+    hub_endpoint: str = Field(
+        "", description="Mirror of the Hugging Face hub for `models fetch`; empty: HF_ENDPOINT, or the hub itself."
+    )
+    ca_file: Path | None = Field(
+        None, description="Certificates (PEM) of your own authority, trusted by `models fetch` beside the usual ones."
+    )
+
     # Device
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+(,\d+)*)?)$")] = Field(
         "auto",

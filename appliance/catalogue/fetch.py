@@ -164,6 +164,8 @@ def _get(missing: Sequence[CatalogueFile], sources: Sequence[Source], place: Wor
         ask = [file for file in missing if file.name not in got and source.offers(file)]
         if not ask:
             continue
+        if failures:
+            progress.note(f"{failures[-1].message} Trying {source.origin}.")
         require_space(place.parts, source.needed_bytes(ask, place))
         try:
             for fetched in source.fetch(ask, place, progress):
@@ -171,10 +173,7 @@ def _get(missing: Sequence[CatalogueFile], sources: Sequence[Source], place: Wor
                 got[fetched.name] = fetched
         except FetchFailed as failure:
             failures.append(failure)
-            progress.note(f"{failure.message} {failure.hint}")
-    lacking = [file for file in missing if file.name not in got]
-    if any(not file.optional for file in lacking):
-        raise _not_had(lacking, failures)
+    _judge([file for file in missing if file.name not in got], failures, progress)
     return list(got.values())
 
 
@@ -186,11 +185,17 @@ def _compare(fetched: Fetched, file: CatalogueFile, place: Workplace) -> None:
         )
 
 
-def _not_had(lacking: Sequence[CatalogueFile], failures: Sequence[FetchFailed]) -> FetchFailed:
-    if failures:
-        return FetchFailed(" ".join(failure.message for failure in failures), failures[-1].hint)
+def _judge(lacking: Sequence[CatalogueFile], failures: Sequence[FetchFailed], progress: Progress) -> None:
+    """Raise FetchFailed when a needed file could not be had; only speak of the others."""
     names = ", ".join(file.name for file in lacking)
-    return FetchFailed(f"No source has {names}.", "A folder must hold the files under these names, or the packages they come in.")
+    if any(not file.optional for file in lacking):
+        if failures:
+            raise FetchFailed(" ".join(failure.message for failure in failures), failures[-1].hint)
+        raise FetchFailed(
+            f"No source has {names}.", "A folder must hold the files under these names, or the packages they come in."
+        )
+    if lacking:
+        progress.note(f"Left out, as the model works without: {names}. " + " ".join(f"{f.message} {f.hint}" for f in failures))
 
 
 def _finish(missing: Sequence[CatalogueFile], got: Sequence[Fetched], place: Workplace, progress: Progress) -> list[InstalledFile]:

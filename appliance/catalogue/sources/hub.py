@@ -26,7 +26,7 @@ from huggingface_hub.utils import build_hf_headers, disable_progress_bars, loggi
 from huggingface_hub.utils._http import default_client_factory
 
 from appliance.catalogue.model import CatalogueFile, HubEntry
-from appliance.catalogue.parts import PartFile, link, reject
+from appliance.catalogue.parts import PartFile, link, reject, require_space
 from appliance.catalogue.sources import Fetched, Progress, Workplace
 from appliance.errors import FetchFailed
 
@@ -67,6 +67,8 @@ class HubSource:
         size_bytes = file.size_bytes or stated.size
         progress.begin(f"downloading {file.name}", size_bytes)
         path = place.parts / f"{wanted}.part"
+        if not file.size_bytes and not path.exists():  # otherwise it was reckoned with before
+            require_space(place.parts, stated.size or 0)
         with PartFile(path, size_bytes, progress.advance) as part:
             if not part.is_complete:
                 http_get(url, part, resume_size=part.size_bytes, headers=build_hf_headers(), expected_size=size_bytes)  # type: ignore[arg-type]
