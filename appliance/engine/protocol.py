@@ -6,7 +6,7 @@ process; the API process sees the same values through `pool.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -108,3 +108,4 @@ class DecodedWindow(Value, frozen=True):
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
+    language_probabilities: Mapping[str, float] = {}  # empty when the language was given

@@ -1,0 +1,451 @@
+"""One recording, from samples to transcript: voice, windows, language, decoding with retries, guard, gaps, text.
+
+`Recognizer` is what a worker process holds: models, the voice detector, and one batcher over all recordings in flight. It
+leaves out who speaks (`diarizer.py`) and everything about processes (`worker.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.audio.pcm import SAMPLE_RATE_HZ
+from appliance.audio.speech import SpeechDetector, SpeechOptions, speech_spans
+from appliance.domain import Caution, ChannelMode, Segment, Span, Speaker, Stage, TranscribeOptions, Transcript
+from appliance.engine import guard, language, words
+from appliance.engine.batcher import Batcher, BatchStatistics, Lane
+from appliance.engine.protocol import DecodedWindow, EngineProgress, OnEvent, RecognizeRequest, SegmentsDecided, StopCheck, Window
+from appliance.engine.whisper import MAX_PROMPT_TOKENS, DecodeOptions, WhisperModel, WhisperTask, default_compute_type
+from appliance.engine.windows import plan_windows, whole_windows
+from appliance.errors import Cancelled, LanguageUnsupported, NotAvailable
+
+_CPU_BATCH_SIZE = 8
+_GPU_BATCH_SIZE = 24
+_MODELS_KEPT = 2
+_DETECT_SHARE = 0.05  # of a job's time, that the voice detector takes
+_POLL_S = 0.25  # how often a waiting job asks whether it is still wanted
+_GAP_EDGE_S = 0.3
+
+Samples = NDArray[np.int16]
+WindowBatcher = Batcher[NDArray[np.float32], DecodedWindow]
+WindowLane = Lane[NDArray[np.float32], DecodedWindow]
+
+
+class Recognizer:
+    """Speech recognition of a process. `recognize` may be called from several threads, one per job."""
+
+    def __init__(
+        self, device: str = "cpu", device_index: int = 0, compute_type: str = "auto", threads: int = 0, batch_size: int = 0
+    ) -> None:
+        """`device` is "cpu" or "cuda"; zeros mean: all cores, and as many windows in a batch as suit the device."""
+        self._device = device
+        self._device_index = device_index
+        self._compute_type = default_compute_type(device, device_index) if compute_type == "auto" else compute_type
+        self._threads = threads or os.cpu_count() or 1
+        self._models: OrderedDict[Path, WhisperModel] = OrderedDict()
+        self._loading = threading.Lock()
+        self._detector = SpeechDetector()
+        size = batch_size or (_CPU_BATCH_SIZE if device == "cpu" else _GPU_BATCH_SIZE)
+        self._batcher: WindowBatcher = Batcher(size, feature_threads=1 if device == "cpu" else min(4, self._threads))
+
+    def model(self, model_dir: Path) -> WhisperModel:
+        """The model of a folder, loaded when it is not in memory; the one unused longest makes room.
+
+        A job that still uses a model keeps it alive; it is freed when the last one ends.
+        """
+        with self._loading:
+            if model_dir not in self._models:
+                while len(self._models) >= _MODELS_KEPT:
+                    self._models.popitem(last=False)
+                self._models[model_dir] = WhisperModel(
+                    model_dir, self._device, self._device_index, self._compute_type, self._threads
+                )
+            self._models.move_to_end(model_dir)
+            return self._models[model_dir]
+
+    def warm(self, model_dir: Path) -> None:
+        """Load a model and decode a second of silence, so that the first job finds everything compiled and in memory."""
+        task = WhisperTask(
+            self.model(model_dir), Window(start=0.0, end=1.0, language="en"), np.zeros(SAMPLE_RATE_HZ, np.int16), DecodeOptions()
+        )
+        with self._batcher.open_lane() as lane:
+            lane.submit(task).result()
+
+    def recognize(self, request: RecognizeRequest, samples: Samples, on_event: OnEvent, check: StopCheck) -> Transcript:
+        """The transcript of `samples`, int16 at 16 kHz of shape (samples, channels).
+
+        Raises what `check` raises, LanguageUnsupported, NotAvailable, ModelDamaged, DeviceOutOfMemory; DeviceLost means the
+        process must end.
+        """
+        model = self.model(request.model_dir)
+        check_options(request.options, model, request.model)
+        with self._batcher.open_lane(request.priority) as lane:
+            return _Job(request, samples, model=model, detector=self._detector, lane=lane, on_event=on_event, check=check).run()
+
+    def statistics(self) -> BatchStatistics:
+        return self._batcher.statistics()
+
+    def close(self) -> None:
+        self._batcher.close()
+        self._models.clear()
+
+
+def check_options(options: TranscribeOptions, model: WhisperModel, name: str) -> None:
+    """Refuse what the model cannot do; nothing is silently ignored."""
+    capabilities = model.capabilities
+    for code in (options.language, *options.allowed_languages):
+        if code is not None and code not in capabilities.languages:
+            raise LanguageUnsupported(code, name)
+    if options.task == "translate" and not capabilities.translation:
+        raise NotAvailable("task=translate", f"the model '{name}' cannot translate", "Use a multilingual Whisper model.")
+
+
+class _Progress:
+    """Tells the caller how far a job is, in seconds of speech decided; never falls."""
+
+    def __init__(self, job_id: str, on_event: OnEvent) -> None:
+        self._job_id = job_id
+        self._on_event = on_event
+        self._shown = -1.0
+
+    def show(self, stage: Stage, fraction: float) -> None:
+        if fraction >= self._shown + 0.002 or fraction >= 1.0 > self._shown:
+            self._shown = fraction
+            self._on_event(EngineProgress(job_id=self._job_id, stage=stage, fraction=min(fraction, 1.0)))
+
+    def decided(self, segments: tuple[Segment, ...]) -> None:
+        if segments:
+            self._on_event(SegmentsDecided(job_id=self._job_id, segments=segments))
+
+
+class _WindowWork:
+    """One window on its way: attempts so far, its decided text, and gaps that are being decoded again."""
+
+    def __init__(self, channel: _Channel, window: Window) -> None:
+        self.channel = channel
+        self.window = window
+        self.attempts: list[DecodedWindow] = []
+        self.segments: list[Segment] = []
+        self.cautions: list[Caution] = []
+        self.gaps_open = 0
+        self.final = False
+
+
+class _Gap:
+    """Speech without words, decoded again as its own window."""
+
+    def __init__(self, owner: _WindowWork, span: Span, window: Window) -> None:
+        self.owner = owner
+        self.span = span
+        self.window = window
+
+
+class _Channel:
+    """One voice track of the recording with what the detector heard in it."""
+
+    def __init__(
+        self, samples: Samples, number: int | None, voice: guard.Voice, windows: Sequence[Window], allowed: Sequence[str]
+    ) -> None:
+        self.samples = samples
+        self.number = number  # None: all channels mixed
+        self.voice = voice
+        self.vote = language.LanguageVote(allowed)
+        self.work = [_WindowWork(self, window) for window in windows]
+
+    def cut(self, window: Window) -> Samples:
+        return self.samples[round(window.start * SAMPLE_RATE_HZ) : round(window.end * SAMPLE_RATE_HZ)]
+
+    def choose_language(self, window: Window, probabilities: dict[str, float]) -> str:
+        return self.vote.hear(window, probabilities, self.voice.seconds(window.start, window.end))
+
+
+class _Job:
+    """The course of one recording; lives in one thread, which waits for the batcher."""
+
+    def __init__(
+        self,
+        request: RecognizeRequest,
+        samples: Samples,
+        *,
+        model: WhisperModel,
+        detector: SpeechDetector,
+        lane: WindowLane,
+        on_event: OnEvent,
+        check: StopCheck,
+    ) -> None:
+        self._request = request
+        self._options = request.options
+        self._samples = samples
+        self._duration = len(samples) / SAMPLE_RATE_HZ
+        self._model = model
+        self._detector = detector
+        self._lane = lane
+        self._check = check
+        self._progress = _Progress(request.job_id, on_event)
+        self._done: SimpleQueue[tuple[_WindowWork | _Gap, Future[DecodedWindow]]] = SimpleQueue()
+        self._open = 0
+        self._prompt, self._cautions = _prompt_tokens(self._options, model)
+        self._language = self._options.language or (None if model.multilingual else "en")
+
+    def run(self) -> Transcript:
+        self._progress.show(Stage.DETECT, 0.0)
+        channels = self._listen()
+        work = [item for channel in channels for item in channel.work]
+        work.sort(key=lambda item: item.window.start)
+        for item in work:
+            self._submit(item, item.window, 0.0 if self._options.temperature is None else self._options.temperature)
+        self._decide(work)
+        self._decide_languages_again(channels, work)
+        self._progress.show(Stage.RECOGNIZE, 1.0)
+        return self._transcript(channels, work)
+
+    # --- voice and windows ---
+
+    def _listen(self) -> list[_Channel]:
+        """The channels to recognise, each with its voice and its windows."""
+        if self._options.channels is ChannelMode.MIX:
+            if self._samples.shape[1] != 1:
+                raise ValueError("mixing channels is the decoder's work: one channel expected")
+            return [self._listen_to(0, None)]
+        return [self._listen_to(i, i) for i in range(self._samples.shape[1])]
+
+    def _listen_to(self, index: int, number: int | None) -> _Channel:
+        samples, count = self._samples[:, index], self._samples.shape[1]
+
+        def on_fraction(fraction: float) -> None:
+            self._progress.show(Stage.DETECT, _DETECT_SHARE * (index + fraction) / count)
+
+        probabilities = self._detector.probabilities(samples, on_fraction, self._check)
+        spans = speech_spans(probabilities, self._duration, _speech_options(self._options))
+        if self._options.voice_activity:
+            windows = plan_windows(spans, probabilities, self._duration)
+        else:
+            windows = whole_windows(probabilities, self._duration)
+        return _Channel(samples, number, guard.Voice(probabilities, spans), windows, self._options.allowed_languages)
+
+    # --- decoding ---
+
+    def _submit(self, item: _WindowWork | _Gap, window: Window, temperature: float) -> None:
+        owner = item.owner if isinstance(item, _Gap) else item
+        if window.language is None and self._language is not None:
+            window = msgspec.structs.replace(window, language=self._language)
+        options = DecodeOptions(
+            task=self._options.task, prompt=self._prompt, temperature=temperature, words=self._options.word_timestamps
+        )
+        task = WhisperTask(self._model, window, owner.channel.cut(window), options, owner.channel.choose_language)
+        self._open += 1
+        future = self._lane.submit(task, first=temperature > 0 or isinstance(item, _Gap))
+        future.add_done_callback(lambda done: self._done.put((item, done)))
+
+    def _decide(self, work: Sequence[_WindowWork]) -> None:
+        """Take results as they come until every window is final; show them in order."""
+        total = sum(item.window.end - item.window.start for item in work) or 1.0
+        shown = 0
+        while self._open:
+            self._take()
+            decided = sum(item.window.end - item.window.start for item in work if item.final)
+            self._progress.show(Stage.RECOGNIZE, _DETECT_SHARE + (1 - _DETECT_SHARE) * decided / total)
+            while shown < len(work) and work[shown].final:
+                self._progress.decided(tuple(work[shown].segments))
+                shown += 1
+
+    def _take(self) -> None:
+        """Wait for one result; ask now and then whether the job is still wanted."""
+        while True:
+            self._check()
+            try:
+                item, future = self._done.get(timeout=_POLL_S)
+            except Empty:
+                continue
+            break
+        self._open -= 1
+        if future.cancelled():
+            raise Cancelled
+        if isinstance(item, _Gap):
+            self._take_gap(item, future.result())
+        else:
+            self._take_window(item, future.result())
+
+    def _take_window(self, item: _WindowWork, decoded: DecodedWindow) -> None:
+        item.attempts.append(decoded)
+        verdict = guard.judge(decoded, item.channel.voice)
+        if verdict is guard.Verdict.RETRY:
+            following = guard.next_temperature(decoded.temperature, self._options.temperature)
+            if following is not None:
+                self._submit(item, msgspec.structs.replace(item.window, language=decoded.language), following)
+                return
+            decoded = guard.best(item.attempts)
+        segments = () if verdict is guard.Verdict.SILENT else decoded.segments
+        self._accept(item, segments, decoded.language)
+
+    def _accept(self, item: _WindowWork, segments: Sequence[Segment], code: str) -> None:
+        """Review a window's text, then decode again what was heard but has no words."""
+        reviewed = guard.review(words.sentences(segments), item.channel.voice, hints=self._hints())
+        item.segments = list(reviewed.kept)
+        item.cautions = list(reviewed.cautions)
+        spans = [s for s in item.channel.voice.spans if s.end > item.window.start and s.start < item.window.end]
+        inside = [Span(start=max(s.start, item.window.start), end=min(s.end, item.window.end)) for s in spans]
+        for gap in guard.gaps(inside, item.segments):
+            window = _gap_window(gap, item, code)
+            # A gap as large as its window was just decoded, and a second time would say the same.
+            if window.end - window.start < 0.8 * (item.window.end - item.window.start):
+                item.gaps_open += 1
+                self._submit(_Gap(item, gap, window), window, 0.0)
+            else:
+                item.cautions.append(_without_words(gap))
+        item.final = item.gaps_open == 0
+
+    def _take_gap(self, gap: _Gap, decoded: DecodedWindow) -> None:
+        item = gap.owner
+        found: tuple[Segment, ...] = ()
+        if guard.judge(decoded, item.channel.voice) is guard.Verdict.ACCEPT:
+            found = guard.review(words.sentences(decoded.segments), item.channel.voice, hints=self._hints()).kept
+        found = tuple(s for s in found if not guard.is_stock_phrase(s.text))
+        if found:
+            item.segments = sorted([*item.segments, *found], key=lambda s: s.start)
+        else:
+            item.cautions.append(_without_words(gap.span))
+        item.gaps_open -= 1
+        item.final = item.gaps_open == 0
+
+    def _hints(self) -> tuple[str, ...]:
+        options = self._options
+        return (*options.hotwords, ", ".join(options.hotwords), *([options.initial_prompt] if options.initial_prompt else []))
+
+    # --- languages ---
+
+    def _decide_languages_again(self, channels: Sequence[_Channel], work: Sequence[_WindowWork]) -> None:
+        """Windows were decoded in the language that seemed right then; with all votes in, some are decoded anew."""
+        again = []
+        for channel in channels:
+            by_start = channel.vote.decisions()
+            for item in channel.work:
+                code = by_start.get(item.window.start)
+                if code is not None and item.attempts and item.attempts[0].language != code:
+                    again.append((item, code))
+        for item, code in again:
+            item.attempts, item.segments, item.cautions, item.final = [], [], [], False
+            self._submit(item, msgspec.structs.replace(item.window, language=code), self._options.temperature or 0.0)
+        self._decide([item for item, _ in again])
+
+    # --- the result ---
+
+    def _transcript(self, channels: Sequence[_Channel], work: Sequence[_WindowWork]) -> Transcript:
+        segments = _number(
+            [_of_channel(segment, item.channel) for item in work for segment in item.segments], self._model, self._duration
+        )
+        main, probability, spoken = self._languages(channels, segments)
+        cautions = [*self._cautions, *_channel_cautions(channels), *(c for item in work for c in item.cautions)]
+        if segments and self._language is None and probability < language.UNCERTAIN_BELOW:
+            cautions.append(Caution(code="language_uncertain", message=f"The language was not clear; '{main}' was assumed."))
+        separate = self._options.channels is ChannelMode.SEPARATE
+        return Transcript(
+            text=_full_text(segments),
+            language=main,
+            language_probability=round(probability, 4),
+            languages=spoken,
+            duration=self._duration,
+            model=self._request.model,
+            segments=segments,
+            speakers=tuple(Speaker(label=_label(c.number or 0)) for c in channels) if separate else (),
+            warnings=tuple(sorted(cautions, key=lambda c: (c.start is not None, c.start or 0.0))),
+            task=self._options.task,
+        )
+
+    def _languages(self, channels: Sequence[_Channel], segments: Sequence[Segment]) -> tuple[str, float, tuple[str, ...]]:
+        """(main language, its probability, all by time spoken)."""
+        seconds: dict[str, float] = {}
+        for segment in segments:
+            seconds[segment.language or "und"] = seconds.get(segment.language or "und", 0.0) + segment.end - segment.start
+        if not seconds:
+            return "und", 0.0, ()
+        spoken = tuple(sorted(seconds, key=lambda code: -seconds[code]))
+        if self._language is not None:
+            return self._language, 1.0, spoken
+        return spoken[0], max(channel.vote.confidence(spoken[0]) for channel in channels), spoken
+
+
+def _speech_options(options: TranscribeOptions) -> SpeechOptions:
+    default = SpeechOptions()
+    return SpeechOptions(
+        threshold=default.threshold if options.vad_threshold is None else options.vad_threshold,
+        min_silence_ms=default.min_silence_ms if options.vad_min_silence_ms is None else options.vad_min_silence_ms,
+        pad_ms=default.pad_ms if options.vad_speech_pad_ms is None else options.vad_speech_pad_ms,
+    )
+
+
+def _prompt_tokens(options: TranscribeOptions, model: WhisperModel) -> tuple[tuple[int, ...], list[Caution]]:
+    """Hotwords and prompt as tokens before each window. Too long: the hotwords stay, the prompt keeps its end."""
+    hotwords = model.encode_text(", ".join(options.hotwords)) if options.hotwords else ()
+    prompt = model.encode_text(options.initial_prompt) if options.initial_prompt else ()
+    kept_hotwords = hotwords[:MAX_PROMPT_TOKENS]
+    room = MAX_PROMPT_TOKENS - len(kept_hotwords)
+    kept = kept_hotwords + (prompt[-room:] if room else ())
+    if len(kept) == len(hotwords) + len(prompt):
+        return kept, []
+    message = f"Hotwords and prompt are too long for the model: {len(kept)} of {len(hotwords) + len(prompt)} tokens were used."
+    return kept, [Caution(code="prompt_truncated", message=message)]
+
+
+def _gap_window(gap: Span, item: _WindowWork, code: str) -> Window:
+    """The gap with a little around it, inside its window."""
+    return Window(
+        start=max(gap.start - _GAP_EDGE_S, item.window.start), end=min(gap.end + _GAP_EDGE_S, item.window.end), language=code
+    )
+
+
+def _without_words(span: Span) -> Caution:
+    message = "A voice was heard here, but no words were recognised."
+    return Caution(code="speech_without_words", message=message, start=round(span.start, 2), end=round(span.end, 2))
+
+
+def _channel_cautions(channels: Sequence[_Channel]) -> list[Caution]:
+    silent = [channel for channel in channels if not channel.voice.spans]
+    if len(silent) == len(channels):
+        return [Caution(code="silence", message="No speech was heard in this recording.")]
+    return [Caution(code="channel_silent", message=f"No speech was heard in channel {(c.number or 0) + 1}.") for c in silent]
+
+
+def _label(channel: int) -> str:
+    return f"SPEAKER_{channel:02d}"
+
+
+def _of_channel(segment: Segment, channel: _Channel) -> Segment:
+    if channel.number is None:
+        return segment
+    label = _label(channel.number)
+    own_words = tuple(msgspec.structs.replace(word, speaker=label) for word in segment.words)
+    return msgspec.structs.replace(segment, channel=channel.number, speaker=label, words=own_words)
+
+
+def _number(segments: Sequence[Segment], model: WhisperModel, duration: float) -> tuple[Segment, ...]:
+    """Segments in order of time, numbered, within the recording, each with the tokens of its own text."""
+    ordered = sorted(segments, key=lambda s: (s.start, s.end))
+    return tuple(
+        msgspec.structs.replace(
+            segment,
+            id=i,
+            start=round(segment.start, 2),
+            end=round(min(max(segment.end, segment.start), duration), 2),
+            tokens=model.encode_text(segment.text),
+        )
+        for i, segment in enumerate(ordered)
+    )
+
+
+def _full_text(segments: Sequence[Segment]) -> str:
+    """The text of all segments; no space between those of scripts that use none."""
+    text = ""
+    for segment in segments:
+        spaced = not text or not segment.words or segment.words[0].space_before
+        text += (" " if text and spaced else "") + segment.text
+    return text

@@ -1,0 +1,408 @@
+"""Whisper on CTranslate2: batches of windows in, text with evidence and word times out.
+
+Uses faster-whisper's tokenizer, mel features and tables; its transcription loops are not used, because they batch one file
+only and keep state (TRAPS 19). Loads from a local folder, never from a network. What to make of the evidence is decided in
+`guard.py`, what to decode in `pipeline.py`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+import tokenizers
+from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import _LANGUAGE_CODES as LANGUAGE_CODES
+from faster_whisper.tokenizer import Tokenizer
+from numpy.typing import NDArray
+
+from appliance.audio.pcm import SAMPLE_RATE_HZ
+from appliance.domain import Segment, Span, Task, Value, Word
+from appliance.engine.batcher import DeviceLost, OutOfMemory
+from appliance.engine.protocol import Capabilities, DecodedWindow, Window
+from appliance.engine.words import TimedToken, group_words
+from appliance.errors import ModelDamaged
+
+WINDOW_S = 30.0  # what the encoder takes; shorter windows are padded
+BEAM_SIZE = 5
+BEST_OF = 5  # samples per window at temperatures above 0
+MAX_TOKENS = 448  # the decoder's context: prompt and text together
+MAX_PROMPT_TOKENS = MAX_TOKENS // 2 - 1
+_MEL_FRAMES = 3000
+_FRAMES_PER_S = 100
+_TIMESTAMP_STEP_S = 0.02
+_MIN_ALIGN_FRAMES = 20  # 0.2 s: the alignment filters over time and cannot work on less
+_TOKENS_PER_S = 20  # more than any language needs; keeps a loop in a short window short
+
+Floats = NDArray[np.float32]
+
+
+class DecodeOptions(Value, frozen=True):
+    """What tasks of one batch must have in common, and nothing else."""
+
+    task: Task = "transcribe"
+    prompt: tuple[int, ...] = ()  # tokens of hotwords and initial prompt, before the start token
+    temperature: float = 0.0
+    words: bool = True
+    detect_only: bool = False  # only the language: no text
+
+
+@dataclass(frozen=True, eq=False)
+class WhisperTask:
+    """One window to decode. `samples` is a view of the recording's int16; float copies exist per window only (TRAPS 21)."""
+
+    model: WhisperModel
+    window: Window  # its `language` is decoded; None asks `choose_language`
+    samples: NDArray[np.int16]  # shape (n,), n <= 30 s at 16 kHz
+    options: DecodeOptions
+    choose_language: Callable[[Window, dict[str, float]], str] | None = None
+
+    @property
+    def bucket(self) -> object:
+        """TRAPS 19: generate() wants the start token in the same place and the same number of task tokens in each row."""
+        o = self.options
+        return id(self.model), o.task, len(o.prompt), o.temperature, o.words, o.detect_only
+
+    def prepare(self) -> Floats:
+        return self.model.features(self.samples)
+
+    def decode(self, batch: Sequence[WhisperTask], features: Sequence[Floats]) -> Sequence[DecodedWindow]:
+        return self.model.decode(batch, features)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """One window's text before its words have times."""
+
+    task: WhisperTask
+    language: str
+    languages: dict[str, float]
+    tokens: tuple[int, ...]  # with timestamp tokens
+    avg_logprob: float
+    no_speech_prob: float
+
+
+class WhisperModel:
+    """Weights on a device. Thread-safe apart from `decode`, which only the batcher calls."""
+
+    def __init__(self, model_dir: Path, device: str, device_index: int, compute_type: str, threads: int) -> None:
+        """Raises ModelDamaged when the folder cannot be loaded, OutOfMemory when it does not fit."""
+        if device == "cuda":
+            _open_cublas()
+        try:
+            self._model = ctranslate2.models.Whisper(
+                str(model_dir),
+                device=device,
+                device_index=device_index,
+                compute_type=compute_type,
+                intra_threads=threads,
+                inter_threads=1,
+            )
+            self._tokenizer_model = tokenizers.Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+        except Exception as error:  # both libraries raise bare exceptions of their own for unreadable files
+            raise _load_error(error, model_dir) from error
+        self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
+        self._tokenizers: dict[tuple[Task, str], Tokenizer] = {}
+
+    # --- facts ---
+
+    @property
+    def multilingual(self) -> bool:
+        return bool(self._model.is_multilingual)
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        known = tuple(code for code in LANGUAGE_CODES if self._tokenizer_model.token_to_id(f"<|{code}|>") is not None)
+        return Capabilities(
+            languages=known if self.multilingual else ("en",),
+            word_timestamps=True,
+            translation=self.multilingual,
+            hotwords=True,
+            language_detection=self.multilingual,
+        )
+
+    def tokenizer(self, task: Task, language: str) -> Tokenizer:
+        key = (task, language)
+        if key not in self._tokenizers:
+            self._tokenizers[key] = Tokenizer(self._tokenizer_model, self.multilingual, task=task, language=language)
+        return self._tokenizers[key]
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer_model.encode(" " + text.strip(), add_special_tokens=False).ids)
+
+    # --- features ---
+
+    def features(self, samples: NDArray[np.int16]) -> Floats:
+        """Log-mel features of one window, shape (mels, 3000), padded with zeros as the model's other users do."""
+        mel = self._extractor(samples.astype(np.float32) / 32768.0)[:, :-1][:, :_MEL_FRAMES]
+        padded = np.zeros((mel.shape[0], _MEL_FRAMES), np.float32)
+        padded[:, : mel.shape[1]] = mel
+        return padded
+
+    # --- decoding ---
+
+    def decode(self, tasks: Sequence[WhisperTask], features: Sequence[Floats]) -> list[DecodedWindow]:
+        """Text, evidence and (when wanted) word times of windows of one bucket.
+
+        Raises OutOfMemory when the batch is too large for the device, DeviceLost on any other CUDA error.
+        """
+        try:
+            encoded = self._model.encode(ctranslate2.StorageView.from_array(np.stack(features)))
+            languages = self._hear_languages(encoded, tasks)
+            if tasks[0].options.detect_only:
+                return [_only_language(task, heard) for task, heard in zip(tasks, languages, strict=True)]
+            drafts = self._generate(encoded, tasks, languages)
+            alignments = self._align(encoded, drafts) if tasks[0].options.words else [None] * len(drafts)
+        except RuntimeError as error:
+            raise _device_error(error) from error
+        return [self._finish(draft, alignment) for draft, alignment in zip(drafts, alignments, strict=True)]
+
+    def _hear_languages(self, encoded: object, tasks: Sequence[WhisperTask]) -> list[dict[str, float]]:
+        """Probabilities of each language per window; empty where nobody asked. Costs one decoder step for the batch."""
+        if not self.multilingual or all(task.window.language for task in tasks):
+            return [{} for _ in tasks]
+        detected = self._model.detect_language(encoded)
+        return [
+            {token[2:-2]: probability for token, probability in row} if task.window.language is None else {}
+            for task, row in zip(tasks, detected, strict=True)
+        ]
+
+    def _generate(self, encoded: object, tasks: Sequence[WhisperTask], heard: Sequence[dict[str, float]]) -> list[_Draft]:
+        languages = [_language_of(task, probabilities) for task, probabilities in zip(tasks, heard, strict=True)]
+        results = self._model.generate(encoded, self._prompts(tasks, languages), **self._generation_options(tasks))
+        return [
+            _Draft(task, language, probabilities, *_evidence(result))
+            for task, language, probabilities, result in zip(tasks, languages, heard, results, strict=True)
+        ]
+
+    def _prompts(self, tasks: Sequence[WhisperTask], languages: Sequence[str]) -> list[list[int]]:
+        prompts = []
+        for task, language in zip(tasks, languages, strict=True):
+            tokenizer = self.tokenizer(task.options.task, language)
+            before = [tokenizer.sot_prev, *task.options.prompt] if task.options.prompt else []
+            prompts.append([*before, *tokenizer.sot_sequence])
+        return prompts
+
+    def _generation_options(self, tasks: Sequence[WhisperTask]) -> dict[str, Any]:
+        options = tasks[0].options
+        longest_s = max(len(task.samples) for task in tasks) / SAMPLE_RATE_HZ
+        prompt_length = len(options.prompt) + 5
+        search: dict[str, Any] = {"beam_size": BEAM_SIZE}
+        if options.temperature > 0:
+            search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": options.temperature}
+        return search | {
+            "max_length": min(MAX_TOKENS, prompt_length + 60 + int(_TOKENS_PER_S * longest_s)),
+            "return_scores": True,
+            "return_no_speech_prob": True,
+            "suppress_tokens": self._suppressed,
+        }
+
+    @cached_property
+    def _suppressed(self) -> list[int]:
+        """Everything that is no spoken word: music signs, brackets, speaker marks, control tokens."""
+        t = self.tokenizer("transcribe", "en")
+        control = (t.transcribe, t.translate, t.sot, t.sot_prev, t.sot_lm, t.no_speech)
+        return sorted({*t.non_speech_tokens, *(token for token in control if token is not None)})
+
+    # --- word times ---
+
+    def _align(self, encoded: object, drafts: Sequence[_Draft]) -> list[list[TimedToken] | None]:
+        """Each text token's time in its window. align() takes one start sequence per call, so once per language."""
+        found: list[list[TimedToken] | None] = [None] * len(drafts)
+        texts = [self._text_tokens(draft) for draft in drafts]
+        for language in sorted({draft.language for draft in drafts}):
+            rows = [i for i, draft in enumerate(drafts) if draft.language == language and texts[i]]
+            if rows:
+                for i, tokens in zip(rows, self._align_language(encoded, drafts, texts, language, rows), strict=True):
+                    found[i] = tokens
+        return found
+
+    def _align_language(
+        self, encoded: object, drafts: Sequence[_Draft], texts: Sequence[list[int]], language: str, rows: Sequence[int]
+    ) -> list[list[TimedToken]]:
+        """The encoder's output cannot be cut by row, so the rows of other languages ride along with a token of no use."""
+        tokenizer = self.tokenizer(drafts[0].task.options.task, language)
+        idle = [tokenizer.encode(" a")[0]]
+        frames = [max(_MIN_ALIGN_FRAMES, min(_MEL_FRAMES, len(d.task.samples) * _FRAMES_PER_S // SAMPLE_RATE_HZ)) for d in drafts]
+        wanted = [texts[i] if i in rows else idle for i in range(len(drafts))]
+        results = self._model.align(encoded, tokenizer.sot_sequence, wanted, frames)
+        return [_token_times(results[i], texts[i]) for i in rows]
+
+    def _text_tokens(self, draft: _Draft) -> list[int]:
+        end_of_text = self.tokenizer("transcribe", "en").eot
+        return [token for token in draft.tokens if token < end_of_text]
+
+    # --- results ---
+
+    def _finish(self, draft: _Draft, alignment: list[TimedToken] | None) -> DecodedWindow:
+        tokenizer = self.tokenizer(draft.task.options.task, draft.language)
+        text = tokenizer.decode(list(draft.tokens)).strip()
+        return DecodedWindow(
+            window=draft.task.window,
+            language=draft.language,
+            language_probabilities=draft.languages,
+            segments=self._segments(draft, tokenizer, alignment),
+            temperature=draft.task.options.temperature,
+            avg_logprob=draft.avg_logprob,
+            no_speech_prob=draft.no_speech_prob,
+            compression_ratio=compression_ratio(text),
+        )
+
+    def _segments(self, draft: _Draft, tokenizer: Tokenizer, alignment: list[TimedToken] | None) -> tuple[Segment, ...]:
+        """One per pair of timestamps, as the decoder divided the window; empty ones left out."""
+        pieces = split_at_timestamps(draft.tokens, tokenizer.timestamp_begin, draft.task.window)
+        timed = iter(alignment or ())
+        segments: list[Segment] = []
+        for start, end, tokens in pieces:
+            text_tokens = [token for token in tokens if token < tokenizer.eot]
+            words = self._words(tokenizer, list(islice(timed, len(text_tokens))), draft.task.window.start)
+            text = tokenizer.decode(text_tokens)
+            if text.strip():
+                segments.append(_segment(draft, Span(start=start, end=end), text.strip(), words))
+        return tuple(segments)
+
+    def _words(self, tokenizer: Tokenizer, timed: list[TimedToken], offset: float) -> tuple[Word, ...]:
+        if not timed:
+            return ()
+        _, groups = tokenizer.split_to_word_tokens([t.token for t in timed])
+        return group_words(timed, groups, tokenizer.decode, offset)
+
+
+def _segment(draft: _Draft, span: Span, text: str, words: tuple[Word, ...]) -> Segment:
+    return Segment(
+        id=0,  # numbered when the transcript is whole
+        start=words[0].start if words else span.start,
+        end=words[-1].end if words else span.end,
+        text=text,
+        words=words,
+        language=draft.language,
+        seek=round(draft.task.window.start * _FRAMES_PER_S),
+        temperature=draft.task.options.temperature,
+        avg_logprob=draft.avg_logprob,
+        compression_ratio=compression_ratio(text),
+        no_speech_prob=draft.no_speech_prob,
+    )
+
+
+def _language_of(task: WhisperTask, probabilities: dict[str, float]) -> str:
+    if task.window.language:
+        return task.window.language
+    if not probabilities:
+        return "en"  # an English-only model
+    return (
+        task.choose_language(task.window, probabilities)
+        if task.choose_language
+        else max(probabilities, key=probabilities.__getitem__)
+    )
+
+
+def _only_language(task: WhisperTask, probabilities: dict[str, float]) -> DecodedWindow:
+    return DecodedWindow(
+        window=task.window,
+        language=_language_of(task, probabilities),
+        language_probabilities=probabilities,
+        segments=(),
+        temperature=0.0,
+        avg_logprob=0.0,
+        no_speech_prob=0.0,
+        compression_ratio=0.0,
+    )
+
+
+def _evidence(result: ctranslate2.models.WhisperGenerationResult) -> tuple[tuple[int, ...], float, float]:
+    """(tokens, average log-probability over them and the end token, probability of no speech)."""
+    tokens = tuple(result.sequences_ids[0])
+    return tokens, result.scores[0] * len(tokens) / (len(tokens) + 1), result.no_speech_prob
+
+
+def _token_times(result: ctranslate2.models.WhisperAlignmentResult, tokens: Sequence[int]) -> list[TimedToken]:
+    """From the path of the alignment: a token begins where the path first reaches it and ends where it reaches the next."""
+    path = np.array(result.alignments)
+    begins = path[np.diff(path[:, 0], prepend=-1) > 0, 1] * _TIMESTAMP_STEP_S
+    probabilities = result.text_token_probs
+    return [
+        TimedToken(
+            token=token, start=float(begins[i]), end=float(begins[min(i + 1, len(begins) - 1)]), probability=float(probabilities[i])
+        )
+        for i, token in enumerate(tokens)
+    ]
+
+
+def split_at_timestamps(tokens: Sequence[int], timestamp_begin: int, window: Window) -> list[tuple[float, float, list[int]]]:
+    """(start, end, text tokens) of each stretch between timestamp tokens, in recording time, within the window.
+
+    A stretch that lacks its first timestamp starts where the one before ended; one that lacks its last runs to the window's
+    end: the text was decoded, so it is kept.
+    """
+    pieces: list[tuple[float, float, list[int]]] = []
+    start, text = window.start, list[int]()
+    for token in tokens:
+        if token < timestamp_begin:
+            text.append(token)
+            continue
+        at = min(window.start + (token - timestamp_begin) * _TIMESTAMP_STEP_S, window.end)
+        if text:
+            pieces.append((start, max(at, start), text))
+            text = []
+        start = max(at, start)
+    if text:
+        pieces.append((start, window.end, text))
+    return pieces
+
+
+def compression_ratio(text: str) -> float:
+    """How well the text compresses: above 2.4 it repeats itself (the original Whisper's measure)."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
+def default_compute_type(device: str, device_index: int) -> str:
+    """int8 on a CPU; float16 on a GPU, or int8 with float16 where plain float16 is not supported."""
+    if device == "cpu":
+        return "int8"
+    supported = ctranslate2.get_supported_compute_types(device, device_index)
+    return next((kind for kind in ("float16", "int8_float16", "int8_float32") if kind in supported), "float32")
+
+
+def _load_error(error: Exception, model_dir: Path) -> Exception:
+    if "out of memory" in str(error).lower():
+        return OutOfMemory(str(error))
+    if _is_cuda(error):
+        return DeviceLost(str(error))
+    return ModelDamaged(model_dir.name, _damaged_file(model_dir))
+
+
+def _damaged_file(model_dir: Path) -> str:
+    missing = [name for name in ("model.bin", "config.json", "tokenizer.json") if not (model_dir / name).is_file()]
+    return missing[0] if missing else "model.bin"
+
+
+def _device_error(error: RuntimeError) -> Exception:
+    """TRAPS 16: memory pressure shows as "out of memory" first; whatever else CUDA says, the device's state is unknown."""
+    text = str(error).lower()
+    if "out of memory" in text:
+        return OutOfMemory(str(error))
+    return DeviceLost(str(error)) if _is_cuda(error) else error
+
+
+def _is_cuda(error: Exception) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in ("cuda", "cublas", "cudnn"))
+
+
+def _open_cublas() -> None:
+    """TRAPS 32: CTranslate2 opens libcublas.so.12 by name; torch brings version 13 only, so ours is loaded first."""
+    spec = importlib.util.find_spec("nvidia.cublas")
+    for place in (spec.submodule_search_locations if spec else None) or ():
+        for name in ("libcublasLt.so.12", "libcublas.so.12"):
+            if (library := Path(place) / "lib" / name).exists():
+                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
