@@ -1,0 +1,295 @@
+"""What `appliance doctor` looks at: one function per point, each a plain verdict and, where something is wrong, a remedy.
+
+Nothing native is loaded into this process: libraries and the sandbox are tried in a child, as the workers use them.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from appliance.catalogue import Catalogue, Shelf
+from appliance.cli.terminal import size_words
+from appliance.domain import Value
+from appliance.engine.gpu import MIN_CUDA_DIARIZATION, DeviceChoice, choose_device, survey
+from appliance.errors import ApplianceError, StartRefused
+from appliance.settings import Settings
+from appliance.store.database import OLDEST_SQLITE, check_sqlite_version, sqlite3
+
+CHILD_TIMEOUT_S = 120.0
+SPARE_BYTES = 2**30  # for everything that is neither model nor recording
+FEW_DISK_BYTES = 2**30
+ENOUGH_FILES = 4096
+
+
+class Verdict(StrEnum):
+    FINE = "fine"
+    NOTE = "note"  # works, with something to know
+    WARNING = "warning"  # works, but a promise or the speed is weaker
+    BLOCKS = "blocks"  # the appliance does not work like this
+
+
+class Finding(Value, frozen=True):
+    point: str
+    verdict: Verdict
+    says: str
+    remedy: str = ""
+
+
+Check = Callable[[Settings], Iterator[Finding]]
+
+
+def check_device(settings: Settings) -> Iterator[Finding]:
+    try:
+        choice = choose_device(settings.device)
+    except StartRefused as error:
+        yield Finding(point="device", verdict=Verdict.BLOCKS, says=error.message, remedy=error.hint)
+        return
+    remedy = "Update the driver, or set APPLIANCE_DEVICE=cpu to say that this is meant." if choice.fell_back else ""
+    verdict = Verdict.WARNING if choice.fell_back else Verdict.FINE
+    yield Finding(point="device", verdict=verdict, says=choice.reason, remedy=remedy)
+    if choice.kind == "cuda":
+        yield _driver(choice)
+
+
+def _driver(choice: DeviceChoice) -> Finding:
+    found = survey()
+    runs = ".".join(map(str, found.cuda or ()))
+    if found.cuda and found.cuda < MIN_CUDA_DIARIZATION:
+        return Finding(
+            point="driver",
+            verdict=Verdict.WARNING,
+            says=f"Driver {found.driver} runs CUDA {runs}: enough to recognise speech, too old to tell speakers apart.",
+            remedy="Install driver 580 or later.",
+        )
+    return Finding(
+        point="driver", verdict=Verdict.FINE, says=f"Driver {found.driver} runs CUDA {runs} on {len(choice.devices)} device(s)."
+    )
+
+
+def check_libraries(_settings: Settings) -> Iterator[Finding]:
+    needed = {"ctranslate2": (4, 8, 1), "torch": (2, 10), "av": (14,), "onnxruntime": (1, 23), "pyannote.audio": (4,)}
+    missing, old, there = [], [], []
+    for name, oldest in needed.items():
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            missing.append(name)
+            continue
+        there.append(f"{name} {installed}")
+        if _numbers(installed) < oldest:  # TRAPS 15
+            old.append(f"{name} {installed} (at least {'.'.join(map(str, oldest))})")
+    if missing or old:
+        says = f"Missing: {', '.join(missing) or 'none'}; too old: {', '.join(old) or 'none'}."
+        yield Finding(
+            point="libraries", verdict=Verdict.BLOCKS, says=says, remedy="Install again with 'uv sync', or use the image."
+        )
+        return
+    yield _loadable(", ".join(there))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("+", maxsplit=1)[0].split(".") if part.isdigit())
+
+
+def _loadable(there: str) -> Finding:
+    problem = _try_in_child("import av, ctranslate2, onnxruntime")
+    if problem:
+        remedy = "A library of the system is missing or does not fit; the last line names it."
+        return Finding(point="libraries", verdict=Verdict.BLOCKS, says=f"They do not load: {problem}", remedy=remedy)
+    return Finding(point="libraries", verdict=Verdict.FINE, says=f"{there}; they load.")
+
+
+def _try_in_child(code: str) -> str:
+    """Empty when the code ran; else the last line of what went wrong."""
+    try:
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {CHILD_TIMEOUT_S:.0f} s"
+    return "" if run.returncode == 0 else (run.stderr.strip().splitlines() or [f"ended with status {run.returncode}"])[-1]
+
+
+def check_memory(settings: Settings) -> Iterator[Finding]:
+    free = available_memory_bytes()
+    wanted = settings.memory_budget_bytes + SPARE_BYTES
+    says = f"{size_words(free)} available; up to {size_words(settings.memory_budget_bytes)} are for recordings."
+    if free < 2 * SPARE_BYTES:
+        remedy = "Give the machine or the container at least 4 GiB."
+        yield Finding(point="memory", verdict=Verdict.BLOCKS, says=says, remedy=remedy)
+    elif free < wanted:
+        remedy = "Set APPLIANCE_MEMORY_BUDGET_BYTES lower, or free memory; else the system may end the appliance when it is full."
+        yield Finding(point="memory", verdict=Verdict.WARNING, says=says, remedy=remedy)
+    else:
+        yield Finding(point="memory", verdict=Verdict.FINE, says=says)
+
+
+def available_memory_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """What is left on the machine, or in the container where that is less."""
+    lines = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
+    available = int(lines["MemAvailable"].split()[0]) * 1024
+    limit = _number_in(cgroup / "memory.max")
+    if limit is None:
+        return available
+    return min(available, limit - (_number_in(cgroup / "memory.current") or 0))
+
+
+def _number_in(file: Path) -> int | None:
+    text = file.read_text().strip() if file.is_file() else ""
+    return int(text) if text.isdigit() else None
+
+
+def check_swap(_settings: Settings) -> Iterator[Finding]:
+    """Memory that is swapped out lies on a disk, recordings included (TRAPS 7)."""
+    yield judge_swap()
+
+
+def judge_swap(
+    proc: Path = Path("/proc"), sys_block: Path = Path("/sys/class/block"), cgroup: Path = Path("/sys/fs/cgroup")
+) -> Finding:
+    if _number_in(cgroup / "memory.swap.max") == 0:
+        return Finding(point="swap", verdict=Verdict.FINE, says="This container may not swap.")
+    areas = [line.split()[0] for line in (proc / "swaps").read_text().splitlines()[1:]]
+    bare = [area for area in areas if not _is_safe_swap(area, sys_block)]
+    if bare:
+        return Finding(
+            point="swap",
+            verdict=Verdict.WARNING,
+            says=f"This machine swaps to {', '.join(bare)}, unencrypted: parts of a recording could end up on that disk.",
+            remedy="Run the appliance in a container without swap (memory-swap = memory), encrypt the swap, or 'swapoff -a'.",
+        )
+    return Finding(point="swap", verdict=Verdict.FINE, says="Encrypted, or in memory." if areas else "There is none.")
+
+
+def _is_safe_swap(area: str, sys_block: Path) -> bool:
+    """Compressed memory, or a device-mapper volume that is encrypted."""
+    name = Path(area).resolve().name
+    uuid = sys_block / name / "dm" / "uuid"
+    return name.startswith("zram") or (uuid.is_file() and uuid.read_text().startswith("CRYPT-"))
+
+
+def check_models(settings: Settings) -> Iterator[Finding]:
+    shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
+    yield _model(shelf, settings.default_model, Verdict.BLOCKS, "No recording can be transcribed.")
+    yield _model(shelf, settings.diarization_model, Verdict.WARNING, "Speakers cannot be told apart.")
+
+
+def _model(shelf: Shelf, name: str, when_missing: Verdict, consequence: str) -> Finding:
+    """Every byte of it is read."""
+    try:
+        model = shelf.catalogue.find(name) or shelf.catalogue.get(name)
+        shelf.verify(model.id)
+    except ApplianceError as error:
+        return Finding(point="model", verdict=when_missing, says=f"{error.message} {consequence}", remedy=error.hint)
+    return Finding(point="model", verdict=Verdict.FINE, says=f"{model.id} is here, and every file has its checksum.")
+
+
+def check_port(settings: Settings) -> Iterator[Finding]:
+    where = f"{settings.host}:{settings.port}"
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            yield _taken(where, settings, error)
+            return
+    yield Finding(point="port", verdict=Verdict.FINE, says=f"{where} is free.")
+
+
+def _taken(where: str, settings: Settings, error: OSError) -> Finding:
+    from appliance.cli.probe import is_appliance  # noqa: PLC0415 (the HTTP client is needed in this one case)
+
+    if is_appliance(settings.host, settings.port):
+        return Finding(point="port", verdict=Verdict.FINE, says=f"An appliance is running on {where}.")
+    remedy = "Stop the other program, or set APPLIANCE_PORT."
+    return Finding(point="port", verdict=Verdict.BLOCKS, says=f"{where} cannot be used: {error.strerror}.", remedy=remedy)
+
+
+def check_disk(settings: Settings) -> Iterator[Finding]:
+    for name, folder in (("data", settings.data_dir), ("models", settings.models_dir)):
+        there = _nearest_existing(folder)
+        free = shutil.disk_usage(there).free
+        says = f"{folder}: {size_words(free)} free."
+        if not os.access(there, os.W_OK):
+            blocks = Verdict.BLOCKS if name == "data" else Verdict.NOTE
+            remedy = f"Let this user write there, or set APPLIANCE_{name.upper()}_DIR."
+            yield Finding(point="disk", verdict=blocks, says=f"{folder} cannot be written to.", remedy=remedy)
+        elif free < FEW_DISK_BYTES:
+            yield Finding(point="disk", verdict=Verdict.WARNING, says=says, remedy="Free some space: texts could not be saved.")
+        else:
+            yield Finding(point="disk", verdict=Verdict.FINE, says=says)
+
+
+def _nearest_existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def check_files(_settings: Settings) -> Iterator[Finding]:
+    """Each upload holds an open file for its memory, each connection another."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    says = f"This process may open {soft:,} files."
+    if soft < ENOUGH_FILES:
+        remedy = f"Raise the limit: ulimit -n {min(hard, 65536) if hard > 0 else 65536}, or LimitNOFILE= of the service."
+        yield Finding(point="open files", verdict=Verdict.WARNING, says=says, remedy=remedy)
+    else:
+        yield Finding(point="open files", verdict=Verdict.FINE, says=says)
+
+
+SANDBOX_TRIAL = """
+import sys
+from appliance.audio.sandbox import ResourceLimits, close_sandbox
+landlock = close_sandbox(ResourceLimits(memory_bytes=2**30, cpu_s=10))
+try:
+    open("/etc/passwd")
+except OSError:
+    sys.exit(0 if landlock else 3)
+sys.exit("a file could be opened in it")
+"""
+
+
+def check_sandbox(_settings: Settings) -> Iterator[Finding]:
+    """Closed in a child for real, and tried by opening a file."""
+    run = subprocess.run(
+        [sys.executable, "-c", SANDBOX_TRIAL], capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False
+    )
+    if run.returncode == 0:
+        yield Finding(point="sandbox", verdict=Verdict.FINE, says="Decoders are shut in by limits, Landlock and seccomp.")
+    elif run.returncode == 3:
+        says = "Decoders are shut in by limits and seccomp; this kernel has no Landlock."
+        remedy = "Nothing is open for lack of it; a kernel from 5.13 on adds a second wall."
+        yield Finding(point="sandbox", verdict=Verdict.NOTE, says=says, remedy=remedy)
+    else:
+        says = f"Decoders cannot be shut in: {(run.stderr.strip().splitlines() or ['they die'])[-1]}"
+        remedy = "Allow the 'seccomp' system call in this container, or use a kernel that has it."
+        yield Finding(point="sandbox", verdict=Verdict.BLOCKS, says=says, remedy=remedy)
+
+
+def check_database(_settings: Settings) -> Iterator[Finding]:
+    try:
+        check_sqlite_version()
+    except StartRefused as error:
+        yield Finding(point="database", verdict=Verdict.BLOCKS, says=error.message, remedy=error.hint)
+        return
+    oldest = ".".join(map(str, OLDEST_SQLITE))
+    yield Finding(point="database", verdict=Verdict.FINE, says=f"SQLite {sqlite3.sqlite_version} (at least {oldest}).")
+
+
+CHECKS: tuple[Check, ...] = (
+    check_device,
+    check_libraries,
+    check_sandbox,
+    check_memory,
+    check_swap,
+    check_disk,
+    check_files,
+    check_database,
+    check_port,
+    check_models,
+)

@@ -1,0 +1,111 @@
+"""`appliance serve`: the API and the page on one port, until Ctrl-C or SIGTERM; running jobs may end first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from appliance.app import create_app
+from appliance.catalogue import Catalogue, Shelf
+from appliance.cli.configuration import read_settings
+from appliance.cli.keys import opened_keys
+from appliance.cli.terminal import YELLOW, painted, say
+from appliance.errors import StartRefused
+from appliance.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command(help="Run the appliance: the API and the web page on one port.")
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:0,1.")] = None,
+) -> None:
+    settings = read_settings(host=host, port=port, device=device)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with listening_socket(settings) as listener:
+        server = AnnouncingServer(settings, listener)
+        server.run(sockets=[listener])
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """Bound before anything heavy starts, so that a taken port is said at once. Raises StartRefused."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise StartRefused(
+            f"The appliance cannot listen on {settings.host}:{settings.port}: {error.strerror}.",
+            "Another program may use this port (an appliance that runs already?); choose another with --port.",
+        ) from error
+    return listener
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Says where it is to be found, once it really is."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._address = f"http://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
+        super().__init__(server_config(settings))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            for line in await announcement(self._settings, self._address):
+                say(line)
+
+
+def server_config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        ws="none",
+        access_log=False,  # the appliance writes its own, without query strings and headers (TRAPS 3)
+        log_config=None,
+        server_header=False,
+        date_header=True,
+        # Pages that follow a transcript hold their connection open; they do not hold the stop up for ever.
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s) + 5,
+    )
+
+
+async def announcement(settings: Settings, address: str) -> list[str]:
+    lines = ["", f"The appliance is at {address}", *await asyncio.to_thread(model_lines, settings), *await key_lines(settings)]
+    if settings.host not in ("127.0.0.1", "localhost", "::1"):
+        lines.append(painted("Others on this network can reach it, and what they send is not encrypted on the way.", YELLOW))
+    return [*lines, "Ctrl-C stops it.", ""]
+
+
+def model_lines(settings: Settings) -> list[str]:
+    shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
+    names = [f"{model.id} (default)" if model.id == settings.default_model else model.id for model in shelf.installed()]
+    if not names:
+        return [painted("No model is installed yet: run 'appliance models fetch'.", YELLOW)]
+    return [f"Models: {', '.join(names)}"]
+
+
+async def key_lines(settings: Settings) -> list[str]:
+    async with opened_keys(settings) as keys:
+        valid = [key for key in await keys.list() if key.revoked_at is None]
+    if valid:
+        return []
+    return ["There is no API key yet, and nothing opens without one: run 'appliance keys create NAME'."]
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (only shown)
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
