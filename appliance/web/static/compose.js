@@ -1,0 +1,193 @@
+// The start page: options, the place to drop recordings, and what is being sent right now.
+
+import * as api from "./api.js";
+import { announce, byId, el, setText } from "./dom.js";
+import { about, bytes, language, percent } from "./format.js";
+
+const MOST_SPEAKERS = 20;
+const SPEAKER_FIELDS = {
+  detect: { diarize: "true" },
+  off: { diarize: "false" },
+  channels: { channels: "separate" },
+};
+
+export class Compose {
+  #queue = [];
+  #sending = false;
+
+  /** @param onAccepted called with the appliance's answer and whether nothing else is waiting to be sent */
+  constructor({ onAccepted, onProblem }) {
+    this.onAccepted = onAccepted;
+    this.onProblem = onProblem;
+    fillSpeakers(byId("speakers"));
+    byId("files").addEventListener("change", (event) => {
+      this.add(event.target.files);
+      event.target.value = ""; // the same file may be chosen again
+    });
+    byId("options").addEventListener("submit", (event) => event.preventDefault());
+    this.#acceptDrops();
+    window.addEventListener("beforeunload", (event) => this.#sending && event.preventDefault());
+  }
+
+  /** Fills the choices that depend on the appliance. */
+  async loadChoices() {
+    const [models, languages] = await Promise.all([api.models(), api.languages()]);
+    fillModels(byId("model"), models.models);
+    fillLanguages(byId("language"), languages.languages);
+  }
+
+  add(files) {
+    const fields = chosenFields(); // as they are now; later changes are for later recordings
+    const added = [...files].map((file) => new Sending(file, fields, (sending) => this.#forget(sending)));
+    if (!added.length) return;
+    this.#queue.push(...added);
+    byId("upload-list").append(...added.map((sending) => sending.element));
+    byId("uploads").hidden = false;
+    announce(added.length === 1 ? `Sending ${added[0].file.name}` : `Sending ${added.length} recordings`);
+    this.#sendNext();
+  }
+
+  #acceptDrops() {
+    const drop = byId("drop");
+    const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+    let depth = 0;
+    const light = (change) => drop.classList.toggle("over", (depth = Math.max(0, depth + change)) > 0);
+    // The whole window takes drops: a recording that misses the frame must not replace the page.
+    window.addEventListener("dragenter", (event) => carriesFiles(event) && light(1));
+    window.addEventListener("dragleave", (event) => carriesFiles(event) && light(-1));
+    window.addEventListener("dragover", (event) => carriesFiles(event) && event.preventDefault());
+    window.addEventListener("drop", (event) => {
+      if (!carriesFiles(event)) return;
+      event.preventDefault();
+      light(-depth);
+      if (document.body.dataset.view === "compose") this.add(event.dataTransfer.files);
+    });
+    window.addEventListener("paste", (event) => {
+      if (document.body.dataset.view === "compose" && event.clipboardData?.files.length) this.add(event.clipboardData.files);
+    });
+  }
+
+  // One after the other: two uploads at once only make both slower.
+  async #sendNext() {
+    if (this.#sending) return;
+    const sending = this.#queue.find((each) => !each.settled);
+    if (!sending) return;
+    this.#sending = true;
+    try {
+      const accepted = await sending.send();
+      this.#forget(sending);
+      this.onAccepted(accepted, this.#queue.length === 0);
+    } catch (error) {
+      if (error.name !== "AbortError") this.onProblem(error, () => sending.fail(error));
+    }
+    this.#sending = false;
+    this.#sendNext();
+  }
+
+  #forget(sending) {
+    this.#queue = this.#queue.filter((each) => each !== sending);
+    const hadFocus = sending.element.contains(document.activeElement);
+    sending.element.remove();
+    byId("uploads").hidden = this.#queue.length === 0;
+    if (hadFocus) byId("files").focus();
+  }
+}
+
+/** One recording on its way, and the line that shows it. */
+class Sending {
+  #abort = new AbortController();
+  #key = api.idempotencyKey(); // the same for every attempt, so that a repeated one is harmless
+  settled = false;
+
+  constructor(file, fields, onGone) {
+    this.file = file;
+    this.fields = fields;
+    this.onGone = onGone;
+    this.bar = el("progress", { max: "1", value: "0", "aria-label": `Sending ${file.name}` });
+    this.state = el("span", { class: "upload-state" }, "Next in line");
+    this.stop = el("button", { type: "button", class: "quiet small", "aria-label": `Do not send ${file.name}`, onclick: () => this.#cancel() }, "Cancel");
+    this.element = el(
+      "li",
+      { class: "upload" },
+      el("span", { class: "upload-name" }, file.name),
+      el("span", { class: "upload-size" }, bytes(file.size)),
+      this.stop,
+      this.bar,
+      this.state,
+    );
+  }
+
+  async send() {
+    for (;;) {
+      try {
+        return await this.#attempt();
+      } catch (error) {
+        if (error.status !== 503 || !error.retryAfterS) throw error;
+        await this.#waitToRetry(error);
+      }
+    }
+  }
+
+  fail(error) {
+    this.settled = true;
+    this.element.classList.add("failed");
+    this.bar.remove();
+    this.state.replaceChildren(el("strong", {}, error.message), " ", error.hint ?? "");
+    setText(this.stop, "Dismiss");
+    this.stop.setAttribute("aria-label", `Dismiss ${this.file.name}`);
+    announce(`${this.file.name}: ${error.message}`);
+  }
+
+  #attempt() {
+    const started = performance.now();
+    const onProgress = (sent) => this.#show(sent, (performance.now() - started) / 1000);
+    return api.upload(this.file, this.fields, { key: this.#key, onProgress, signal: this.#abort.signal });
+  }
+
+  #show(sent, elapsedS) {
+    const fraction = this.file.size ? sent / this.file.size : 1;
+    this.bar.value = fraction;
+    if (fraction >= 1) return setText(this.state, "Sent. Waiting for the appliance to accept it");
+    const left = elapsedS > 2 && sent > 0 ? `, ${about((elapsedS / sent) * (this.file.size - sent))} left` : "";
+    return setText(this.state, `Sending: ${bytes(sent)} of ${bytes(this.file.size)}, ${percent(fraction)}${left}`);
+  }
+
+  async #waitToRetry(error) {
+    this.bar.value = 0;
+    for (let left = error.retryAfterS; left > 0; left -= 1) {
+      setText(this.state, `${error.message} Sending it again in ${left} s.`);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      if (this.#abort.signal.aborted) throw new DOMException("Not wanted any more", "AbortError");
+    }
+  }
+
+  #cancel() {
+    this.settled = true;
+    this.#abort.abort();
+    this.onGone(this);
+  }
+}
+
+function chosenFields() {
+  const form = new FormData(byId("options"));
+  const fields = { language: form.get("language") };
+  if (form.get("model")) fields.model = form.get("model");
+  if (form.get("hotwords").trim()) fields.hotwords = form.get("hotwords").trim();
+  return { ...fields, ...SPEAKER_FIELDS[form.get("speakers")] ?? { diarize: "true", speakers: form.get("speakers") } };
+}
+
+function fillSpeakers(select) {
+  const choices = [["detect", "Detect"], ["off", "Do not tell apart"], ["channels", "One per channel (calls)"]];
+  select.append(...choices.map(([value, name]) => el("option", { value }, name)));
+  for (let n = 2; n <= MOST_SPEAKERS; n += 1) select.append(el("option", { value: String(n) }, `${n} speakers`));
+}
+
+function fillModels(select, models) {
+  const options = models.map((model) => el("option", { value: model.id, title: model.description }, model.name ?? model.id));
+  select.replaceChildren(el("option", { value: "" }, "The usual one"), ...options);
+}
+
+function fillLanguages(select, languages) {
+  const named = languages.map(({ code, name }) => [code, name ?? language(code)]).sort((a, b) => a[1].localeCompare(b[1]));
+  select.replaceChildren(el("option", { value: "auto" }, "Detect"), ...named.map(([code, name]) => el("option", { value: code }, name)));
+}

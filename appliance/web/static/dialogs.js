@@ -1,0 +1,42 @@
+// Questions that need an answer before anything happens. The browser's own <dialog>: focus and Escape come with it.
+
+import { el } from "./dom.js";
+
+/** Asks before something that cannot be undone; resolves to true or false. */
+export function confirmDialog({ title, text, action, cancel = "Keep it" }) {
+  return open(title, [el("p", {}, text)], { action, cancel, danger: true }, () => true, false);
+}
+
+/** Asks for one line of text; resolves to it, trimmed, or to null. */
+export function askDialog({ title, label, value, action = "Save" }) {
+  const input = el("input", { type: "text", value, id: "dialog-input", maxlength: "200", autocomplete: "off" });
+  const body = [el("label", { for: "dialog-input" }, label), input];
+  const answer = open(title, body, { action, cancel: "Cancel", danger: false }, () => input.value.trim(), null);
+  input.select();
+  return answer;
+}
+
+function open(title, body, { action, cancel, danger }, answer, dismissed) {
+  const dialog = el("dialog", { class: "dialog", "aria-labelledby": "dialog-title" });
+  const form = el(
+    "form",
+    { method: "dialog" },
+    el("h2", { id: "dialog-title" }, title),
+    ...body,
+    el(
+      "div",
+      { class: "dialog-actions" },
+      el("button", { type: "button", class: "quiet", autofocus: danger, onclick: () => dialog.close() }, cancel),
+      el("button", { type: "submit", class: danger ? "danger" : "primary", value: "yes" }, action),
+    ),
+  );
+  dialog.append(form);
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes" ? answer() : dismissed);
+    });
+  });
+}
