@@ -23,17 +23,17 @@ class IdempotencyKeys:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def claim(self, key: str, fingerprint: str, new: NewTranscript, ttl_s: float) -> Claim:
-        """Create the transcript unless its owner used this key before; atomic, so two uploads at once make one.
+    async def claim(self, owner: str, key: str, fingerprint: str, new: NewTranscript, ttl_s: float) -> Claim:
+        """Create the transcript unless this owner's key already has one; atomic, so two uploads at once make one.
 
         `fingerprint` is a digest over the recording and the options. A key is forgotten after `ttl_s`, and as soon as its
         transcript fails, is cancelled, interrupted or erased, so that sending again starts over.
         Raises `IdempotencyMismatch` when the key was used for something else, `DiskFull`.
         """
-        return await self._writer.run(lambda db: _claim(db, key, fingerprint, new, ttl_s))
+        return await self._writer.run(lambda db: _claim(db, (owner, key), fingerprint, new, ttl_s))
 
 
-def _claim(db: Database, key: str, fingerprint: str, new: NewTranscript, ttl_s: float) -> Claim:
+def _claim(db: Database, owner_and_key: tuple[str, str], fingerprint: str, new: NewTranscript, ttl_s: float) -> Claim:
     at = now()
     db.conn.execute("DELETE FROM idempotency WHERE expires_at <= ?", (time_text(at),))
     used = first(
@@ -42,11 +42,11 @@ def _claim(db: Database, key: str, fingerprint: str, new: NewTranscript, ttl_s: 
         SELECT transcripts.*, fingerprint FROM idempotency JOIN transcripts ON transcripts.id = transcript_id
         WHERE idempotency.owner = ? AND key = ?
         """,
-        (new.owner, key),
+        owner_and_key,
     )
     if used is None:
         record = insert_transcript(db, new)
-        row = (new.owner, key, fingerprint, record.id, time_text(at + timedelta(seconds=ttl_s)))
+        row = (*owner_and_key, fingerprint, record.id, time_text(at + timedelta(seconds=ttl_s)))
         db.conn.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?, ?)", row)
         return Claim(record=record, created=True)
     if used["fingerprint"] != fingerprint:
