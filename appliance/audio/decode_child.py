@@ -306,6 +306,7 @@ def choose_track(container: InputContainer, track: int | None) -> AudioStream:
         stream = best
     if stream.codec_context is None or stream.codec_context.name not in formats.CODECS:
         raise Refusal(wire.Reason.NOT_MEDIA, "its sound is coded in a way that is not known here")
+    stream.codec_context.thread_count = 1  # the sandbox allows no more
     return stream
 
 

@@ -61,7 +61,7 @@ FORMATS = (
 
 # Only sound is decoded: pictures and video in a file never reach their decoders, which are the larger part of FFmpeg.
 CODECS = (
-    "aac", "aac_latm", "ac3", "adpcm_g722", "adpcm_g726", "adpcm_g726le", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms",
+    "aac", "aac_latm", "ac3", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms",
     "adpcm_swf", "adpcm_yamaha", "alac", "amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb", "ape", "atrac3", "cook",
     "dca", "dss_sp", "dvaudio", "eac3", "flac", "g722", "g723_1", "g726", "g726le", "g729", "gsm", "gsm_ms", "ilbc", "mp1",
     "mp1float", "mp2", "mp2float", "mp3", "mp3float", "mp3adu", "mp3adufloat", "mp3on4", "mp3on4float", "mpc7", "mpc8",
