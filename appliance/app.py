@@ -1,0 +1,94 @@
+"""Wires the appliance together: the only place that does. Reads as the list of what happens at start and at stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from litestar import Litestar
+from litestar.types import ASGIApp
+
+from appliance.api.access_log import AccessLog
+from appliance.api.auth import require_access
+from appliance.api.errors import HANDLERS
+from appliance.api.headers import add_security_headers
+from appliance.api.metrics_registry import Metrics
+from appliance.api.openapi import openapi_config
+from appliance.api.routes import routes as api_routes
+from appliance.api.services import Services
+from appliance.audio.memory import MemoryBudget
+from appliance.catalogue import Catalogue, Shelf
+from appliance.engine.gpu import choose_device
+from appliance.engine.pool import WorkerPool
+from appliance.errors import ApplianceError
+from appliance.jobs import Jobs
+from appliance.settings import Settings
+from appliance.store import Store
+from appliance.web import routes as web_routes
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 256 * 2**10  # of everything but recordings, which have a limit of their own
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The application as an ASGI server runs it. Starting raises `StartRefused` with what the operator should do."""
+    metrics = Metrics()
+    app = Litestar(
+        route_handlers=[*api_routes(), *web_routes()],
+        guards=[require_access],
+        exception_handlers=HANDLERS,  # type: ignore[arg-type]  # Litestar's own alias wants Exception, not its subclasses
+        before_send=[add_security_headers],
+        openapi_config=openapi_config(),
+        request_max_body_size=MAX_BODY_BYTES,
+        lifespan=[_lifespan(settings, metrics)],
+        logging_config=None,
+    )
+    return AccessLog(app, metrics.observe)
+
+
+def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        try:
+            async with _running(settings, metrics) as services:
+                app.state.services = services
+                yield
+        except ApplianceError as error:
+            log.error("%s %s", error.message, error.hint)
+            raise
+
+    return lifespan
+
+
+@asynccontextmanager
+async def _running(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+    """Everything that lives as long as the appliance; stopped in the opposite order."""
+    shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
+    budget = MemoryBudget(settings.memory_budget_bytes)
+    pool = WorkerPool(settings, choose_device(settings.device))
+    store = await Store.open(settings.database_path)
+    try:
+        await pool.start()
+        jobs = Jobs(settings, store, pool, shelf, budget)
+        await jobs.start()
+        warming = asyncio.create_task(_warm(settings, shelf, pool))
+        try:
+            yield Services(settings, jobs, store, shelf, budget, pool, metrics)
+        finally:
+            warming.cancel()
+            await jobs.stop()
+    finally:
+        await pool.stop()
+        await store.close()
+
+
+async def _warm(settings: Settings, shelf: Shelf, pool: WorkerPool) -> None:
+    """Load the default model before the first recording comes; `/readyz` says 503 until it is there."""
+    try:
+        model = shelf.resolve(settings.default_model, settings.default_model, settings.model_aliases)
+        await pool.warm(await asyncio.to_thread(shelf.path, model.id))
+    except ApplianceError as error:
+        log.error("The default model is not ready. %s %s", error.message, error.hint)
