@@ -2,5 +2,18 @@
 
 from appliance.jobs.feed import FailedEvent, Finished, FinishedEvent, JobEvent, ProgressEvent, SegmentsEvent, Timings
 from appliance.jobs.job import Job, Submission
+from appliance.jobs.jobs import Jobs, JobsSnapshot
 
-__all__ = ["FailedEvent", "Finished", "FinishedEvent", "Job", "JobEvent", "ProgressEvent", "SegmentsEvent", "Submission", "Timings"]
+__all__ = [
+    "FailedEvent",
+    "Finished",
+    "FinishedEvent",
+    "Job",
+    "JobEvent",
+    "Jobs",
+    "JobsSnapshot",
+    "ProgressEvent",
+    "SegmentsEvent",
+    "Submission",
+    "Timings",
+]

@@ -48,7 +48,7 @@ def test_a_slow_follower_skips_progress_but_no_segment_and_holds_no_queue() -> N
         feed.close(END)
         return [*seen, *[event async for event in following]]
 
-    first, progress, segments, end = asyncio.run(run())
+    first, segments, progress, end = asyncio.run(run())
     assert first == ProgressEvent(at(0.0))
     assert progress == ProgressEvent(at(0.999))
     assert isinstance(segments, SegmentsEvent)

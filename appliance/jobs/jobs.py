@@ -1,0 +1,510 @@
+"""The appliance's jobs: taken in, queued, run, and ended exactly once, with their end on record.
+
+Admission and endings are here; what happens in between is `runner.py`. A job's work is a task of its own that may be
+cancelled; the task around it never is, so every ending is saved and tells all who wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from appliance.audio.memory import MemoryBudget
+from appliance.audio.upload import Upload
+from appliance.catalogue import Model, Shelf
+from appliance.domain import Failure, JobState, Progress, Recording, Stage, TranscriptRecord, Value
+from appliance.engine.pool import WorkerPool
+from appliance.errors import (
+    ApplianceError,
+    Cancelled,
+    DiskFull,
+    Draining,
+    IdempotencyMismatch,
+    Interrupted,
+    MemoryFull,
+    NotAvailable,
+    NotFound,
+    QueueFull,
+    StoreBusy,
+)
+from appliance.jobs.feed import EndEvent, FailedEvent, Finished, FinishedEvent, JobEvent, Timings
+from appliance.jobs.job import Job, Submission
+from appliance.jobs.progress import Meter, Speeds
+from appliance.jobs.queue import WaitingLine
+from appliance.jobs.runner import Assignment, Heard, Runner, tells_speakers_apart
+from appliance.settings import Settings
+from appliance.store import NewTranscript, Store
+
+log = logging.getLogger(__name__)
+
+# Uploads may fill this much of the memory for recordings; the rest is left to decode them, so that they can be finished.
+UPLOAD_SHARE = 0.75
+_RECORD_AGAIN_S = 5.0
+_MAX_RETRY_AFTER_S = 3600
+
+
+class JobsSnapshot(Value, frozen=True):
+    """For the metrics: now, and since the process started."""
+
+    queued: int
+    running: int
+    oldest_queued_age_s: float
+    draining: bool
+    ended: dict[JobState, int]
+    stage_s: dict[Stage, float]  # of completed jobs
+    audio_s: float  # of completed jobs
+    work_s: float  # from decoding to saved, of completed jobs
+
+
+class _Run:
+    """A job's private side."""
+
+    def __init__(self, job: Job, submission: Submission, models: tuple[Model, ...], speeds: Speeds, fingerprint: str) -> None:
+        self.job = job
+        self.submission = submission
+        self.fingerprint = fingerprint
+        self.models = models
+        self.guessed_s = speeds.guess_duration(submission.upload.filename, submission.upload.size_bytes)
+        self.accepted_at = time.monotonic()
+        self.started_at: float | None = None
+        self.work: asyncio.Task[Heard] | None = None
+        self.ending: ApplianceError = Cancelled()  # why its work is cancelled, if it is
+
+    @property
+    def key(self) -> tuple[str, str] | None:
+        key = self.submission.idempotency_key
+        return None if key is None else (self.submission.owner, key)
+
+    @property
+    def upload(self) -> Upload:
+        return self.submission.upload
+
+
+class Jobs:
+    """Lives on one event loop. `store` may be None where nothing is kept (`appliance transcribe`)."""
+
+    def __init__(self, settings: Settings, store: Store | None, pool: WorkerPool, shelf: Shelf, budget: MemoryBudget) -> None:
+        self.draining = False
+        self._settings = settings
+        self._store = store
+        self._shelf = shelf
+        self._budget = budget
+        self._speeds = Speeds(gpu=pool.devices.kind == "cuda")
+        self._runner = Runner(settings, pool, shelf, budget, self._speeds)
+        self._places = settings.jobs_per_worker * len(pool.devices.devices)
+        self._line: WaitingLine[_Run] = WaitingLine()
+        self._runs: dict[int, _Run] = {}  # queued and running
+        self._keys: dict[tuple[str, str], _Run] = {}  # of those, the ones sent with an Idempotency-Key
+        self._door = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unkept = 0
+        self._listeners: list[Callable[[Job], None]] = []
+        self._ended: Counter[JobState] = Counter()
+        self._stage_s = dict.fromkeys(Stage, 0.0)
+        self._audio_s = 0.0
+        self._work_s = 0.0
+
+    async def start(self) -> None:
+        """What an earlier process left unfinished is marked as interrupted."""
+        if self._store and (n := await self._store.transcripts.interrupt_unfinished()):
+            log.warning("%d transcripts were unfinished when the appliance last stopped; they are marked as interrupted", n)
+
+    async def stop(self) -> None:
+        """Take no more, give the accepted ones `drain_timeout_s` to finish, then mark the rest as interrupted."""
+        async with self._door:  # an upload that is just being admitted is one of the accepted
+            self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_timeout_s):
+                await asyncio.gather(*(run.job.ended.wait() for run in self._runs.values()))
+        await asyncio.gather(*(self._end_early(run, Interrupted()) for run in tuple(self._runs.values())))
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- for everybody ------------------------------------------------------------------------------------------------
+
+    async def submit(self, submission: Submission) -> Job:
+        """Accept a recording, or give the job that the same Idempotency-Key already has.
+
+        The upload is taken over, also when this raises: `QueueFull`, `Draining`, `UnknownModel`, `ModelNotInstalled`,
+        `ModelDamaged`, `IdempotencyMismatch`, `NotAvailable`, `DiskFull`.
+        """
+        try:
+            models = await asyncio.to_thread(self._models, submission)
+            async with self._door:  # two uploads with one key come one after the other
+                job = await self._admit(submission, models)
+        except BaseException:
+            submission.upload.close()
+            raise
+        return job
+
+    def check_room(self) -> None:
+        """Before an upload is read: raises `Draining`, `QueueFull` or `MemoryFull` when it would be refused anyway."""
+        self._check_open()
+        if len(self._line) >= self._settings.max_waiting_jobs:
+            raise QueueFull(len(self._line), self.retry_after_s())
+        if self._budget.used_bytes > UPLOAD_SHARE * self._budget.total_bytes:
+            raise MemoryFull(self.retry_after_s())
+
+    def retry_after_s(self) -> int:
+        """When the next place in the line should become free, in whole seconds."""
+        running = [self._left_s(run) for run in self._runs.values() if run not in self._line]
+        return min(max(5, round(min(running, default=5.0))), _MAX_RETRY_AFTER_S)
+
+    async def wait(self, job: Job) -> Finished:
+        """The result, however long it takes; raises the error that the job ended with."""
+        await job.ended.wait()
+        if job.error:
+            raise job.error
+        assert job.finished
+        return job.finished
+
+    def find(self, transcript_id: int) -> Job | None:
+        """A queued or running job."""
+        run = self._runs.get(transcript_id)
+        return run.job if run else None
+
+    def subscribe(self, job: Job) -> AsyncIterator[JobEvent]:
+        """The present state, all segments so far, then everything as it comes, up to the end."""
+        return job.feed.follow()
+
+    async def cancel(self, job: Job) -> None:
+        """End it within one batch; returns when its end is on record. A job that has ended, or is being saved, is left as it is."""
+        if run := self._runs.get(job.id):
+            await self._end_early(run, Cancelled())
+
+    def snapshot(self) -> JobsSnapshot:
+        return JobsSnapshot(
+            queued=len(self._line),
+            running=len(self._runs) - len(self._line),
+            oldest_queued_age_s=self._line.longest_wait_s(),
+            draining=self.draining,
+            ended={state: self._ended[state] for state in JobState if state.is_final},
+            stage_s=dict(self._stage_s),
+            audio_s=self._audio_s,
+            work_s=self._work_s,
+        )
+
+    def on_ended(self, listener: Callable[[Job], None]) -> None:
+        """`listener` is called with every job that ends, once, on the event loop; it must not raise."""
+        self._listeners.append(listener)
+
+    # --- admission ----------------------------------------------------------------------------------------------------
+
+    def _models(self, submission: Submission) -> tuple[Model, ...]:
+        settings = self._settings
+        names = submission.models or (submission.options.model,)
+        models = (self._shelf.resolve(name, settings.default_model, settings.model_aliases) for name in names)
+        by_id = {model.id: model for model in models}
+        for model_id in by_id:
+            self._shelf.path(model_id)  # a damaged one is refused now, not after the wait
+        return tuple(by_id.values())
+
+    async def _admit(self, submission: Submission, models: tuple[Model, ...]) -> Job:
+        fingerprint = _fingerprint(submission, models)
+        if earlier := self._under_same_key(submission, fingerprint):
+            submission.upload.close()
+            return earlier
+        self._check_open()
+        if len(self._line) >= self._settings.max_waiting_jobs:
+            raise QueueFull(len(self._line), self.retry_after_s())
+        record, created = await self._record(submission, models, fingerprint)
+        if not created:
+            submission.upload.close()
+            return await self._recall(record)
+        return self._enqueue(_Run(Job(record, keep=record.id > 0), submission, models, self._speeds, fingerprint))
+
+    def _check_open(self) -> None:
+        if self.draining:
+            raise Draining
+
+    def _under_same_key(self, submission: Submission, fingerprint: str) -> Job | None:
+        key = submission.idempotency_key
+        run = None if key is None else self._keys.get((submission.owner, key))
+        if run is None:
+            return None
+        if run.fingerprint != fingerprint:
+            raise IdempotencyMismatch
+        return run.job
+
+    async def _record(self, submission: Submission, models: tuple[Model, ...], fingerprint: str) -> tuple[TranscriptRecord, bool]:
+        """The new transcript's record; or, and then False, that of an earlier one with the same key."""
+        upload, key = submission.upload, submission.idempotency_key
+        new = NewTranscript(
+            owner=submission.owner,
+            title=submission.title or upload.filename,
+            recording=Recording(upload.filename, upload.size_bytes, upload.sha256),
+            options=replace(submission.options, model=models[0].id),
+            models=tuple(model.id for model in models),
+            priority=submission.priority,
+            callback_url=submission.callback_url,
+        )
+        if self._store is None or not submission.keep:
+            return self._unkept_record(new), True
+        if key is None:
+            return await self._store.transcripts.create(new), True
+        ttl_s = self._settings.idempotency_hours * 3600
+        claim = await self._store.idempotency.claim(submission.owner, key, fingerprint, new, ttl_s)
+        return claim.record, claim.created
+
+    def _unkept_record(self, new: NewTranscript) -> TranscriptRecord:
+        if new.callback_url:
+            raise NotAvailable("callback_url", "the result of this call is not kept")
+        self._unkept += 1
+        return TranscriptRecord(
+            id=-self._unkept,
+            slug=secrets.token_urlsafe(16),
+            owner=new.owner,
+            title=new.title,
+            recording=new.recording,
+            options=new.options,
+            models=new.models,
+            priority=new.priority,
+            state=JobState.QUEUED,
+            created_at=datetime.now(UTC),
+        )
+
+    async def _recall(self, record: TranscriptRecord) -> Job:
+        """The job of an earlier request with the same key, which has ended since."""
+        assert self._store
+        whole = await self._store.transcripts.get(record.id, None)
+        job = Job(whole, keep=True)
+        if whole.transcript is None:
+            _conclude(job, whole, Interrupted())
+        else:
+            _conclude(job, whole, Timings(audio_s=whole.transcript.duration, queued_s=0.0, total_s=0.0))
+        return job
+
+    def _enqueue(self, run: _Run) -> Job:
+        self._runs[run.job.id] = run
+        if run.key:
+            self._keys[run.key] = run
+        self._line.join(run, run.submission.priority)
+        self._fill_places()
+        return run.job
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def _fill_places(self) -> None:
+        while len(self._line) and len(self._runs) - len(self._line) < self._places:
+            self._begin(self._line.take())
+        self._tell_positions()
+
+    def _begin(self, run: _Run) -> None:
+        run.started_at = time.monotonic()
+        run.work = asyncio.create_task(self._work(run))
+        self._spawn(self._live(run, run.work))
+
+    def _tell_positions(self) -> None:
+        wait_s = sum(self._left_s(run) for run in self._runs.values() if run not in self._line)
+        for position, run in enumerate(self._line.order(), 1):
+            own_s = self._left_s(run)
+            eta_s = round(wait_s / self._places + own_s, 1)
+            run.job.feed.advance(Progress(state=JobState.QUEUED, eta_s=eta_s, queue_position=position))
+            wait_s += own_s
+
+    def _left_s(self, run: _Run) -> float:
+        """Seconds of work that a job still needs, as far as can be told."""
+        eta_s = run.job.progress.eta_s
+        if run.started_at is not None and eta_s is not None:
+            return eta_s
+        diarize = tells_speakers_apart(run.submission.options)
+        return self._speeds.guess_work(run.guessed_s, [model.id for model in run.models], diarize=diarize)
+
+    async def _live(self, run: _Run, work: asyncio.Task[Heard]) -> None:
+        """One job from its place to its end. Only the work inside is ever cancelled, so the end is always on record."""
+        await asyncio.wait({work})
+        await self._finish(run, _outcome(work, run))
+
+    async def _work(self, run: _Run) -> Heard:
+        job, submission = run.job, run.submission
+        if self._store and job.keep:
+            await self._store.transcripts.start(job.id)
+        job.record = replace(job.record, state=JobState.PROCESSING, started_at=datetime.now(UTC))
+        assignment = Assignment(
+            label=str(job.id),
+            upload=run.upload,
+            options=submission.options,
+            models=run.models,
+            priority=submission.priority,
+            feed=job.feed,
+            meter=Meter(self._speeds, [model.id for model in run.models], diarize=tells_speakers_apart(submission.options)),
+            describe=lambda recording: self._describe(job, recording),
+        )
+        assignment.show()
+        heard = await self._runner.run(assignment)
+        assignment.meter.saving()
+        assignment.show()
+        return heard
+
+    async def _describe(self, job: Job, recording: Recording) -> None:
+        job.record = replace(job.record, recording=recording)
+        if self._store and job.keep:
+            await self._store.transcripts.describe(job.id, recording)
+
+    # --- endings ------------------------------------------------------------------------------------------------------
+
+    async def _end_early(self, run: _Run, why: ApplianceError) -> None:
+        if run in self._line:
+            self._line.leave(run)
+            await self._finish(run, why)
+            return
+        run.ending = why
+        if run.work:
+            run.work.cancel()
+        await run.job.ended.wait()
+
+    async def _finish(self, run: _Run, outcome: Heard | ApplianceError) -> None:
+        """Save how it ended, tell everybody, give the place to the next."""
+        run.upload.close()
+        begun = time.monotonic()
+        record, saved = await self._save(run, outcome)
+        result = saved if isinstance(saved, ApplianceError) else _timings(run, saved, time.monotonic() - begun)
+        if isinstance(result, Timings):
+            self._count(result)
+        del self._runs[run.job.id]
+        if run.key:
+            del self._keys[run.key]
+        self._ended[record.state] += 1
+        _conclude(run.job, record, result)
+        for listener in self._listeners:
+            listener(run.job)
+        self._fill_places()
+
+    async def _save(self, run: _Run, outcome: Heard | ApplianceError) -> tuple[TranscriptRecord, Heard | ApplianceError]:
+        """The record at its end, and the outcome: a result that cannot be saved is a failure."""
+        if isinstance(outcome, Heard):
+            try:
+                return await self._save_result(run.job, outcome), outcome
+            except NotFound:  # erased meanwhile
+                outcome = Cancelled()
+            except ApplianceError as error:
+                outcome = error
+            except Exception:  # the job ends here
+                log.exception("job %d could not be saved", run.job.id)
+                outcome = _unexpected()
+        return await self._save_failure(run.job, outcome), outcome
+
+    async def _save_result(self, job: Job, heard: Heard) -> TranscriptRecord:
+        first, *others = heard.transcripts
+        if self._store and job.keep:
+            await self._store.transcripts.complete(job.id, first, others)
+            return await self._store.transcripts.get(job.id, None)
+        ended = replace(job.record, state=JobState.COMPLETED, finished_at=datetime.now(UTC))
+        return replace(ended, transcript=first, alternatives=tuple(others))
+
+    async def _save_failure(self, job: Job, error: ApplianceError) -> TranscriptRecord:
+        state, failure = _state_after(error), Failure(error.code, error.message, error.hint, error.status)
+        if self._store and job.keep:
+            try:
+                await self._store.transcripts.fail(job.id, state, failure)
+            except NotFound:
+                pass  # erased meanwhile
+            except (DiskFull, StoreBusy):
+                self._spawn(self._record_later(job.id, state, failure))
+            except Exception:  # the job ends here; at the next start it is marked as interrupted
+                log.exception("the end of job %d could not be recorded", job.id)
+        return replace(job.record, state=state, failure=failure, finished_at=datetime.now(UTC))
+
+    async def _record_later(self, transcript_id: int, state: JobState, failure: Failure) -> None:
+        """Until the disk has room again: nobody must find a job for ever 'processing' that ended long ago."""
+        assert self._store
+        while True:
+            await asyncio.sleep(_RECORD_AGAIN_S)
+            try:
+                await self._store.transcripts.fail(transcript_id, state, failure)
+            except (DiskFull, StoreBusy):
+                continue
+            except NotFound:
+                return
+            return
+
+    def _count(self, timings: Timings) -> None:
+        self._audio_s += timings.audio_s
+        self._work_s += timings.total_s
+        stages = {
+            Stage.DECODE: timings.decode_s,
+            Stage.DETECT: timings.detect_s,
+            Stage.RECOGNIZE: timings.recognize_s,
+            Stage.DIARIZE: timings.diarize_s,
+            Stage.SAVE: timings.save_s,
+        }
+        for stage, seconds in stages.items():
+            self._stage_s[stage] += seconds or 0.0
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _fingerprint(submission: Submission, models: tuple[Model, ...]) -> str:
+    """Of what decides the result: the recording and the options, not names, titles and addresses."""
+    asked = msgspec.json.encode((submission.options, [model.id for model in models], submission.keep))
+    return hashlib.sha256(submission.upload.sha256.encode() + asked).hexdigest()
+
+
+def _outcome(work: asyncio.Task[Heard], run: _Run) -> Heard | ApplianceError:
+    if work.cancelled():
+        return run.ending
+    error = work.exception()
+    if error is None:
+        return work.result()
+    if isinstance(error, ApplianceError):
+        return error
+    log.error("job %d ended with an unexpected error", run.job.id, exc_info=error)
+    return _unexpected()
+
+
+def _unexpected() -> ApplianceError:
+    return ApplianceError(
+        "An unexpected error ended the transcription.", "Try again; if it happens again, the log of the appliance says why."
+    )
+
+
+def _state_after(error: ApplianceError) -> JobState:
+    if isinstance(error, Cancelled):
+        return JobState.CANCELLED
+    return JobState.INTERRUPTED if isinstance(error, Interrupted) else JobState.FAILED
+
+
+def _timings(run: _Run, heard: Heard, save_s: float) -> Timings:
+    assert run.started_at is not None
+    return Timings(
+        audio_s=heard.recording.duration or 0.0,
+        queued_s=run.started_at - run.accepted_at,
+        total_s=time.monotonic() - run.started_at,
+        decode_s=heard.decode_s,
+        detect_s=heard.detect_s,
+        recognize_s=heard.recognize_s,
+        diarize_s=heard.diarize_s,
+        save_s=save_s,
+    )
+
+
+def _conclude(job: Job, record: TranscriptRecord, result: Timings | ApplianceError) -> None:
+    """Tell all who wait or follow."""
+    job.record = record
+    end: EndEvent
+    if isinstance(result, ApplianceError):
+        job.error = result
+        failure = record.failure or Failure(result.code, result.message, result.hint, result.status)
+        end = FailedEvent(record.state, failure, record.finished_at or datetime.now(UTC))
+    else:
+        job.finished = Finished(record, result)
+        end = FinishedEvent(job.finished)
+    fraction = 1.0 if job.finished else job.progress.fraction
+    job.feed.advance(Progress(state=record.state, fraction=fraction))
+    job.feed.close(end)
+    job.ended.set()

@@ -1,0 +1,307 @@
+"""One recording from upload to transcript: decode, then recognition beside diarization, then speakers. Saving is left to `jobs.py`.
+
+Knows the rules for dying workers: recognition is repeated, from the third time on alone, and given up after the third
+death; diarization is given up after its second, and the transcript is kept without speakers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from appliance.audio.decode import DecodeLimits, Pcm, decode
+from appliance.audio.memory import MemoryBudget
+from appliance.audio.upload import Upload
+from appliance.catalogue import Model, Shelf
+from appliance.domain import Caution, ChannelMode, Priority, Recording, Stage, TranscribeOptions, Transcript, Value
+from appliance.engine.pool import WorkerDied, WorkerPool
+from appliance.engine.protocol import Diarization, DiarizeRequest, EngineEvent, EngineProgress, RecognizeRequest, Role
+from appliance.engine.speakers import assign_speakers
+from appliance.errors import ApplianceError, DeviceOutOfMemory, MemoryFull, WorkerCrashed
+from appliance.jobs.feed import Feed
+from appliance.jobs.progress import Meter, Speeds
+from appliance.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_RECOGNITION_DEATHS = 3
+MAX_DIARIZATION_DEATHS = 2
+_URGENCY = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
+
+
+class Heard(Value, frozen=True):
+    """What came of a recording: one transcript per model, in their order, and the seconds it took."""
+
+    recording: Recording
+    transcripts: tuple[Transcript, ...]
+    decode_s: float
+    detect_s: float | None
+    recognize_s: float
+    diarize_s: float | None
+
+
+def tells_speakers_apart(options: TranscribeOptions) -> bool:
+    """Whether diarization runs; in a transcript by channels the channels are the speakers."""
+    return options.diarize and options.channels is ChannelMode.MIX
+
+
+@dataclass
+class Assignment:
+    """What the runner needs to know of a job, and what it keeps up to date."""
+
+    label: str  # for the workers' messages; not a name
+    upload: Upload
+    options: TranscribeOptions
+    models: tuple[Model, ...]
+    priority: Priority
+    feed: Feed
+    meter: Meter
+    describe: Callable[[Recording], Awaitable[None]]  # called once the recording is decoded
+    deaths: int = 0  # of workers that were recognising this
+    _began_s: dict[Stage, float] = field(default_factory=dict)
+
+    @property
+    def detect_s(self) -> float | None:
+        """Seconds of voice detection, where recognition told when it began with the words."""
+        detect, recognize = self._began_s.get(Stage.DETECT), self._began_s.get(Stage.RECOGNIZE)
+        return recognize - detect if detect is not None and recognize is not None else None
+
+    def show(self) -> None:
+        self.feed.advance(self.meter.progress())
+
+    def recognition_events(self, number: int) -> Callable[[EngineEvent], None]:
+        """What to do with the events of one model. Segments are shown of the first only."""
+
+        def on_event(event: EngineEvent) -> None:
+            if isinstance(event, EngineProgress):
+                self._began_s.setdefault(event.stage, time.monotonic())
+                self.meter.recognizing(number, event.stage, event.fraction)
+                self.show()
+            elif number == 0:
+                self.feed.add(event.segments)
+
+        return on_event
+
+    def on_diarization(self, event: EngineEvent) -> None:
+        if isinstance(event, EngineProgress):
+            self.meter.diarizing(event.fraction)
+            self.show()
+
+    def start_over(self, number: int) -> None:
+        self.meter.start_over(number)
+        self._began_s.clear()
+        if number == 0:
+            self.feed.start_over()
+        self.show()
+
+
+class Room:
+    """Lets a job wait for memory while others run that will free theirs."""
+
+    def __init__(self) -> None:
+        self._working = 0
+        self._freed = asyncio.Event()
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[None]:
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+            self._freed.set()
+            self._freed = asyncio.Event()
+
+    async def wait(self) -> bool:
+        """Until another job has ended; False at once when there is no other, and waiting would be for ever."""
+        if self._working <= 1:
+            return False
+        self._working -= 1
+        try:
+            await self._freed.wait()
+        finally:
+            self._working += 1
+        return True
+
+
+class Runner:
+    def __init__(self, settings: Settings, pool: WorkerPool, shelf: Shelf, budget: MemoryBudget, speeds: Speeds) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._shelf = shelf
+        self._budget = budget
+        self._speeds = speeds
+        self._decoders = asyncio.Semaphore(settings.decode_children)
+        self._room = Room()
+        self._limits = DecodeLimits(settings.max_audio_hours * 3600, settings.decode_memory_bytes, settings.decode_cpu_s)
+
+    async def run(self, job: Assignment) -> Heard:
+        """Takes the upload over; when this ends, in whatever way, no audio of the job is left. Raises `ApplianceError`."""
+        with self._room.work(), contextlib.closing(job.upload):
+            if tells_speakers_apart(job.options):
+                self._pool.prepare(Role.DIARIZE)
+            begun = time.monotonic()
+            pcm = await self._decode(job)
+            decode_s = time.monotonic() - begun
+            with contextlib.closing(pcm):
+                job.upload.close()  # the samples are all that is needed now
+                self._speeds.learn_decode(decode_s, pcm.layout.duration)
+                return await self._hear(job, pcm, decode_s)
+
+    # --- decoding -----------------------------------------------------------------------------------------------------
+
+    async def _decode(self, job: Assignment) -> Pcm:
+        """When the memory is full of other jobs, wait for one to end: this one was accepted."""
+        while True:
+            try:
+                async with self._decoders:
+                    return await self._decode_now(job)
+            except MemoryFull:
+                if not await self._room.wait():
+                    raise
+
+    async def _decode_now(self, job: Assignment) -> Pcm:
+        def on_fraction(fraction: float) -> None:
+            job.meter.decoding(fraction)
+            job.show()
+
+        options = job.options
+        return await decode(
+            job.upload.file,
+            self._budget,
+            self._limits,
+            channels=options.channels,
+            audio_track=options.audio_track,
+            on_fraction=on_fraction,
+        )
+
+    # --- hearing ------------------------------------------------------------------------------------------------------
+
+    async def _hear(self, job: Assignment, pcm: Pcm, decode_s: float) -> Heard:
+        """Recognition and diarization beside each other; whatever ends this ends both."""
+        recording = _describe(job.upload, pcm)
+        await job.describe(recording)
+        job.meter.decoded(pcm.layout.duration)
+        job.show()
+        diarizing = asyncio.create_task(self._diarize(job, pcm)) if tells_speakers_apart(job.options) else None
+        try:
+            begun = time.monotonic()
+            transcripts = [await self._recognize(job, pcm, n) for n in range(len(job.models))]
+            recognize_s = time.monotonic() - begun
+            diarized = await diarizing if diarizing else None
+        finally:
+            if diarizing:
+                diarizing.cancel()
+                await asyncio.wait({diarizing})
+        return Heard(
+            recording=recording,
+            transcripts=await asyncio.to_thread(_finished, transcripts, diarized, _cautions(pcm, diarized)),
+            decode_s=decode_s,
+            detect_s=job.detect_s,
+            recognize_s=recognize_s,
+            diarize_s=diarized.seconds if diarized else None,
+        )
+
+    async def _recognize(self, job: Assignment, pcm: Pcm, number: int) -> Transcript:
+        """One model's transcript. A recording that brought workers down twice gets one for itself, so that no other suffers."""
+        model = job.models[number]
+        request = RecognizeRequest(
+            job_id=job.label,
+            model=model.id,
+            model_dir=await asyncio.to_thread(self._shelf.path, model.id),
+            options=replace(job.options, model=model.id),
+            pcm=pcm.layout,
+            priority=_URGENCY[job.priority],
+        )
+        while True:
+            begun = time.monotonic()
+            try:
+                alone = job.deaths >= MAX_RECOGNITION_DEATHS - 1
+                transcript = await self._pool.recognize(request, pcm.file.fd, job.recognition_events(number), alone=alone)
+            except WorkerDied as died:
+                job.deaths += 1
+                log.warning("a worker died (%s) while it recognised job %s, for the %d. time", died.reason, job.label, job.deaths)
+                if job.deaths >= MAX_RECOGNITION_DEATHS:
+                    raise DeviceOutOfMemory if died.out_of_memory else WorkerCrashed(job.deaths) from died
+                job.start_over(number)
+            else:
+                self._speeds.learn_recognize(model.id, time.monotonic() - begun, pcm.layout.duration)
+                return transcript
+
+    async def _diarize(self, job: Assignment, pcm: Pcm) -> Diarized:
+        """Whatever goes wrong here, the words are kept."""
+        begun = time.monotonic()
+        try:
+            found = await self._diarize_again(job, pcm)
+        except ApplianceError as error:
+            log.warning("job %s has no speakers: %s", job.label, error.message)
+            found, reason = None, error.message
+        except Exception:  # this part of the job ends here, the other goes on
+            log.exception("job %s has no speakers", job.label)
+            found, reason = None, "an unexpected error, see the log of the appliance."
+        else:
+            self._speeds.learn_diarize(time.monotonic() - begun, pcm.layout.duration)
+            reason = ""
+        job.meter.diarizing(1.0)
+        job.show()
+        return Diarized(found, time.monotonic() - begun, reason)
+
+    async def _diarize_again(self, job: Assignment, pcm: Pcm) -> Diarization:
+        model_dir = await asyncio.to_thread(self._shelf.path, self._settings.diarization_model)
+        request = DiarizeRequest(job_id=job.label, model_dir=model_dir, speakers=job.options.speakers, pcm=pcm.layout)
+        for death in range(1, MAX_DIARIZATION_DEATHS + 1):
+            try:
+                return await self._pool.diarize(request, pcm.file.fd, job.on_diarization)
+            except WorkerDied as died:
+                log.warning("a worker died (%s) while it diarized job %s, for the %d. time", died.reason, job.label, death)
+        raise WorkerCrashed(MAX_DIARIZATION_DEATHS)
+
+
+class Diarized(Value, frozen=True):
+    found: Diarization | None  # None: it failed, for this reason
+    seconds: float
+    reason: str
+
+
+def _describe(upload: Upload, pcm: Pcm) -> Recording:
+    return Recording(
+        filename=upload.filename,
+        size_bytes=upload.size_bytes,
+        sha256=upload.sha256,
+        duration=pcm.layout.duration,
+        container=pcm.media.container,
+        codec=pcm.media.codec,
+        sample_rate_hz=pcm.media.sample_rate_hz,
+        channels=pcm.media.channels,
+        audio_tracks=pcm.media.audio_tracks,
+    )
+
+
+def _cautions(pcm: Pcm, diarized: Diarized | None) -> tuple[Caution, ...]:
+    cautions = []
+    if pcm.media.truncated:
+        cautions.append(Caution("truncated_media", "The file is damaged or cut off; this is the part that could be read."))
+    if diarized and diarized.found is None:
+        cautions.append(Caution("diarization_failed", f"The speakers could not be told apart: {diarized.reason}"))
+    return tuple(cautions)
+
+
+def _finished(
+    transcripts: Sequence[Transcript], diarized: Diarized | None, cautions: tuple[Caution, ...]
+) -> tuple[Transcript, ...]:
+    """With speakers and the cautions that concern the recording as a whole. Takes seconds for long recordings."""
+    cautious = [replace(transcript, warnings=(*cautions, *transcript.warnings)) for transcript in transcripts]
+    if diarized is None or diarized.found is None:
+        return tuple(cautious)
+    return tuple(_with_speakers(transcript, diarized.found) for transcript in cautious)
+
+
+def _with_speakers(transcript: Transcript, found: Diarization) -> Transcript:
+    segments, speakers = assign_speakers(transcript.segments, found.exclusive)
+    return replace(transcript, segments=segments, speakers=speakers)
