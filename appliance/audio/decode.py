@@ -28,6 +28,7 @@ from appliance.errors import (
     AudioTooLong,
     BrokenMedia,
     DecodeRefused,
+    EmptyFile,
     MemoryFull,
     NoAudioTrack,
     NotMedia,
@@ -81,9 +82,11 @@ async def decode(
 ) -> Pcm:
     """Decode a sealed recording. Cancelling the task kills the child and frees everything.
 
-    `on_fraction` is called on the event loop with the part of the file that is done, rising from 0 to 1. Raises `NotMedia`,
-    `BrokenMedia`, `NoAudioTrack`, `AudioTooLong`, `DecodeRefused` and `MemoryFull`.
+    `on_fraction` is called on the event loop with the part of the file that is done, rising from 0 to 1. Raises `EmptyFile`,
+    `NotMedia`, `BrokenMedia`, `NoAudioTrack`, `AudioTooLong`, `DecodeRefused` and `MemoryFull`.
     """
+    if not source.size:
+        raise EmptyFile
     with contextlib.ExitStack() as on_error:
         file = MemoryFile.create("pcm", budget)
         on_error.callback(file.close)

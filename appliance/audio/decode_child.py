@@ -41,6 +41,7 @@ _START_TOLERANCE_S = 0.02
 _GAP_TOLERANCE_S = 0.1  # smaller jumps are rounding of the container's clock
 _RESTART_S = 1.0  # a clock that falls back further than this has started anew
 _UNDECLARED_GAP_S = 600.0  # longest pause believed when the container does not say how long it is
+_CHECKED_CODECS = ("flac", "wavpack", "tta")  # damaged packets are known by their checksum: a hole is better than a blast of noise
 _READ_ERRORS = 100  # places a damaged container may be unreadable at before the rest is given up
 
 
@@ -187,6 +188,7 @@ class Decoder:
 
     def frames(self) -> Iterator[AudioFrame]:
         for packet in self._packets():
+            self.truncated |= packet.is_corrupt  # the container ended in the middle of it
             try:
                 decoded = self._stream.codec_context.decode(packet if packet.size else None)
             except av.error.EOFError:
@@ -307,6 +309,8 @@ def choose_track(container: InputContainer, track: int | None) -> AudioStream:
     if stream.codec_context is None or stream.codec_context.name not in formats.CODECS:
         raise Refusal(wire.Reason.NOT_MEDIA, "its sound is coded in a way that is not known here")
     stream.codec_context.thread_count = 1  # the sandbox allows no more
+    if stream.codec_context.name in _CHECKED_CODECS:
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return stream
 
 
@@ -325,7 +329,7 @@ def decode(order: wire.DecodeOrder, answers: Answers) -> None:
     decoded_s = decoder.finish()
     if not decoded_s:
         raise Refusal(wire.Reason.BROKEN)
-    answers.send(wire.Ended(truncated=decoder.truncated or _promised_more(container, stream, decoded_s)))
+    answers.send(wire.Ended(truncated=decoder.truncated or _promised_more(source, container, stream, decoded_s)))
 
 
 def _describe(container: InputContainer, stream: AudioStream, frame: AudioFrame, decoder: Decoder) -> wire.Opened:
@@ -339,14 +343,29 @@ def _describe(container: InputContainer, stream: AudioStream, frame: AudioFrame,
     )
 
 
-def _promised_more(container: InputContainer, stream: AudioStream, decoded_s: float) -> bool:
+def _promised_more(source: Source, container: InputContainer, stream: AudioStream, decoded_s: float) -> bool:
     """Whether the header gives a length that is clearly more than what was there. Lengths guessed from a bit rate do not count."""
     format = formats.by_name(container.format.name)
-    declares = format is not None and (format.tells_length or (format.demuxer == "mp3" and "encoder" in stream.metadata))
-    if not declares or stream.duration is None or stream.time_base is None:
+    if format is None or not (format.tells_length or (format.demuxer == "mp3" and _mp3_tells_length(source))):
         return False
-    promised_s = float(stream.duration * stream.time_base)
+    if stream.duration is not None and stream.time_base is not None:
+        promised_s = float(stream.duration * stream.time_base)
+    elif container.duration is not None and len(container.streams) == 1:  # of several streams another may be the longer one
+        promised_s = container.duration / av.time_base
+    else:
+        return False
     return promised_s - decoded_s > max(0.5, promised_s * 0.005)
+
+
+def _mp3_tells_length(source: Source) -> bool:
+    """Whether the first frame, after an ID3v2 tag, is the one in which encoders count the others."""
+    source.seek(0)
+    head = source.read(10)
+    if head.startswith(b"ID3"):
+        size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
+        source.seek(10 + size)
+    first_frame = source.read(256)
+    return any(name in first_frame for name in (b"Xing", b"Info", b"VBRI"))
 
 
 def _open_nothing(*_: object) -> None:

@@ -36,7 +36,7 @@ FORMATS = (
     Format(demuxer="amrwb", known_as="AMR wideband without header"),
     Format(demuxer="gsm", known_as="GSM 06.10"),
     Format(demuxer="g722", known_as="G.722"),
-    Format(demuxer="asf", known_as="WMA, WMV, ASF", magic=(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",), tells_length=True),
+    Format(demuxer="asf", known_as="WMA, WMV, ASF", magic=(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",)),
     Format(demuxer="xwma", known_as="XWMA", magic=(b"RIFF",)),
     Format(demuxer="flv", known_as="FLV", magic=(b"FLV",), tells_length=True),
     Format(demuxer="mpegts", known_as="MPEG transport stream (TS, M2TS, MTS)", magic=(b"\x47",)),

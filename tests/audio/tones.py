@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -19,6 +19,8 @@ LOW_HZ, HIGH_HZ = 440.0, 900.0
 PART_S = 0.6  # of each of the two
 LEVEL = 0.4  # amplitude, full scale 1
 PCM_RATE_HZ = 16_000
+
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 Samples = NDArray[np.float32]  # (samples, channels)
 
@@ -37,8 +39,15 @@ def silence(seconds: float, rate_hz: int, channels: int = 1) -> Samples:
     return np.zeros((round(seconds * rate_hz), channels), dtype=np.float32)
 
 
+class Piece(NamedTuple):
+    """Sound that starts at a time of its own, as after a pause."""
+
+    start_s: float
+    samples: Samples
+
+
 def encode(
-    samples: Samples,
+    sound: Samples | Sequence[Piece],
     rate_hz: int,
     container: str,
     codec: str,
@@ -46,29 +55,45 @@ def encode(
     layout: str | None = None,
     bit_rate: int | None = None,
     options: Mapping[str, str] | None = None,
-    start_s: float = 0.0,
 ) -> bytes:
-    """Written with PyAV. `options` go to the container and the codec; `start_s`: time of the first sample."""
+    """One track, written with PyAV. `options` go to the container and the codec."""
+    pieces = [Piece(0.0, sound)] if isinstance(sound, np.ndarray) else list(sound)
+    return encode_tracks([pieces], rate_hz, container, codec, layout=layout, bit_rate=bit_rate, options=options)
+
+
+def encode_tracks(
+    tracks: Sequence[Sequence[Piece]],
+    rate_hz: int,
+    container: str,
+    codec: str,
+    *,
+    layout: str | None = None,
+    bit_rate: int | None = None,
+    options: Mapping[str, str] | None = None,
+) -> bytes:
     target = io.BytesIO()
     with av.open(target, "w", format=container, options=dict(options or {})) as output:
-        stream: Any = output.add_stream(codec, rate=rate_hz, options=dict(options or {}))
-        stream.layout = layout or _layout(samples.shape[1])
-        if bit_rate:
-            stream.bit_rate = bit_rate
-        for frame in frames(samples, rate_hz, stream.layout.name, start_s):
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
+        streams: list[Any] = []
+        for track in tracks:
+            streams.append(output.add_stream(codec, rate=rate_hz, options=dict(options or {})))
+            streams[-1].layout = layout or LAYOUTS[track[0].samples.shape[1]]
+            if bit_rate:
+                streams[-1].bit_rate = bit_rate
+        for stream, track in zip(streams, tracks, strict=True):
+            for frame in _frames(track, rate_hz, stream.layout.name):
+                output.mux(stream.encode(frame))
+        for stream in streams:
+            output.mux(stream.encode(None))
     return target.getvalue()
 
 
-def frames(samples: Samples, rate_hz: int, layout: str, start_s: float = 0.0) -> list[AudioFrame]:
-    made = []
-    for start in range(0, len(samples), 1024):
-        block = np.ascontiguousarray(samples[start : start + 1024]).reshape(1, -1)
-        frame = AudioFrame.from_ndarray(block, format="flt", layout=layout)
-        frame.sample_rate, frame.pts = rate_hz, start + round(start_s * rate_hz)
-        made.append(frame)
-    return made
+def _frames(pieces: Sequence[Piece], rate_hz: int, layout: str) -> Iterator[AudioFrame]:
+    for piece in pieces:
+        for start in range(0, len(piece.samples), 1024):
+            block = np.ascontiguousarray(piece.samples[start : start + 1024]).reshape(1, -1)
+            frame = AudioFrame.from_ndarray(block, format="flt", layout=layout)
+            frame.sample_rate, frame.pts = rate_hz, start + round(piece.start_s * rate_hz)
+            yield frame
 
 
 def wav(samples: Samples, rate_hz: int = PCM_RATE_HZ) -> bytes:
@@ -107,7 +132,3 @@ def pitch_hz(samples: NDArray[np.int16]) -> float:
 def loudness(samples: NDArray[np.int16]) -> float:
     """Root mean square, full scale 1."""
     return float(np.sqrt(np.mean((samples / 32768.0) ** 2)))
-
-
-def _layout(channels: int) -> str:
-    return {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}[channels]
