@@ -67,12 +67,15 @@ def edit_transcript(db: Database, row: Row, edit: TranscriptEdit, *, owner: str 
         _set_title(db, row["id"], edit.title)
     if edit.speaker_names is not None:
         before = msgspec.structs.replace(before, speakers=_rename_speakers(db, row, edit.speaker_names))
-    _record(db, row, owner, revision, before)
+    if before != Before():
+        _record(db, row, owner, revision, before)
 
 
 def edit_segment(db: Database, row: Row, n: int, edit: SegmentEdit, *, owner: str | None, revision: int) -> None:
     _ensure_current(row, revision)
     segment = _read_for_edit(db, row, n)
+    if edit == SegmentEdit():
+        return  # nothing was asked for
     before = Before(segment=segment)
     if edit.speaker is not UNSET:
         before = msgspec.structs.replace(before, speakers=_add_speaker(db, row, edit.speaker))
@@ -110,8 +113,6 @@ def _ensure_current(row: Row, revision: int) -> None:
 
 
 def _record(db: Database, row: Row, owner: str | None, revision: int, before: Before) -> None:
-    if before == Before():
-        return  # nothing was asked for
     speakers = None if before.speakers is None else json_text(before.speakers)
     segment = None if before.segment is None else _pack(before.segment)
     values = (row["id"], revision + 1, time_text(now()), owner, before.title, speakers, segment)

@@ -16,11 +16,11 @@ from sqlite_utils import Database
 
 from appliance.domain import Value
 from appliance.store.database import rows
-from appliance.writing import is_unspaced
+from appliance.writing import is_unspaced, width
 
 SEGMENT_BITS: Final = 20  # a row of the index is numbered transcript id · 2^20 + segment + 1; its row 0 is the title
 SNIPPETS_EACH: Final = 3
-PREFIX_FROM: Final = 3  # characters from which a word also finds its inflections
+PREFIX_FROM: Final = 3  # columns (two for a Korean syllable) from which a word also finds its inflections
 ASCII_WORD: Final = re.compile(r"[A-Za-z0-9]+")
 QUOTED_OR_WORD: Final = re.compile(r'"([^"]*)"?|([^\s"]+)')
 NEVER_COMPARED: Final = frozenset(
@@ -94,7 +94,7 @@ def parse_query(query: str) -> tuple[Term, ...]:
 
 def _term(quoted: str, word: str) -> Term:
     tokens = tuple(token.folded for token in tokenize(quoted or word))
-    wants_more = bool(tokens) and not quoted and (len(tokens[-1]) >= PREFIX_FROM or word.endswith("*"))
+    wants_more = bool(tokens) and not quoted and (width(tokens[-1]) >= PREFIX_FROM or word.endswith("*"))
     return Term(tokens, wants_more)
 
 

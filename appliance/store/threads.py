@@ -55,14 +55,13 @@ class Writer:
     def post(self, work: Callable[[Database], object]) -> None:
         """Do `work` in a transaction some time soon; nobody waits for it, and a failure is only logged."""
 
-        def logged(db: Database) -> None:
-            try:
-                with typed_errors(self._path), transaction(db):
-                    work(db)
-            except ApplianceError as error:
-                log.warning("A note could not be written to the database: %s", error)
+        def in_transaction(db: Database) -> None:
+            with transaction(db):
+                work(db)
 
-        self._work.put((Future(), logged))
+        future: Future[None] = Future()
+        future.add_done_callback(_log_failure)
+        self._work.put((future, in_transaction))
 
     def schedule_chore(self, delay_s: float) -> None:
         """Called by work on the writer thread: the chore has something to do."""
@@ -106,6 +105,11 @@ class Writer:
             delay_s = 10.0
         if delay_s is not None:
             self.schedule_chore(delay_s)
+
+
+def _log_failure(future: Future[None]) -> None:
+    if error := future.exception():
+        log.warning("A note could not be written to the database: %s", error)
 
 
 class Readers:

@@ -1,0 +1,113 @@
+CREATE TABLE transcripts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice
+    slug TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    title TEXT NOT NULL,
+    recording TEXT NOT NULL,  -- JSON, like options, models and failure
+    options TEXT NOT NULL,
+    models TEXT NOT NULL,
+    priority TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at TEXT NOT NULL,  -- UTC, ISO 8601 with microseconds: sorts as text
+    started_at TEXT,
+    finished_at TEXT,
+    failure TEXT,
+    revision INTEGER NOT NULL DEFAULT 0,
+    callback_url TEXT,
+    erased_at TEXT  -- out of sight; the rows go chunk by chunk
+) STRICT;
+
+CREATE INDEX transcripts_by_owner ON transcripts (owner, id);
+
+CREATE INDEX transcripts_by_state ON transcripts (state, id);
+
+CREATE INDEX transcripts_to_erase ON transcripts (erased_at) WHERE erased_at IS NOT NULL;
+
+CREATE TABLE results (
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    variant INTEGER NOT NULL,  -- 0: the transcript; from 1: the other compared models
+    model TEXT NOT NULL,
+    task TEXT NOT NULL,
+    text TEXT NOT NULL,
+    language TEXT NOT NULL,
+    language_probability REAL NOT NULL,
+    languages TEXT NOT NULL,  -- JSON, like speakers and warnings
+    duration REAL NOT NULL,
+    speakers TEXT NOT NULL,
+    warnings TEXT NOT NULL,
+    PRIMARY KEY (transcript_id, variant)
+) STRICT;
+
+CREATE TABLE segments (
+    transcript_id INTEGER NOT NULL,
+    variant INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    start REAL NOT NULL,
+    "end" REAL NOT NULL,
+    text TEXT NOT NULL,
+    speaker TEXT,
+    language TEXT,
+    channel INTEGER,
+    words BLOB NOT NULL,  -- msgpack
+    evidence BLOB NOT NULL,  -- msgpack
+    PRIMARY KEY (transcript_id, variant, n),
+    FOREIGN KEY (transcript_id, variant) REFERENCES results (transcript_id, variant) ON DELETE CASCADE
+) STRICT;
+
+CREATE VIRTUAL TABLE search USING fts5(tokens, tokenize = 'ascii');
+
+CREATE TABLE revisions (
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    revision INTEGER NOT NULL,
+    edited_at TEXT NOT NULL,
+    edited_by TEXT,
+    title TEXT,
+    speakers TEXT,  -- JSON
+    segment BLOB,  -- msgpack
+    PRIMARY KEY (transcript_id, revision)
+) STRICT;
+
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    sha256 BLOB NOT NULL UNIQUE,
+    scopes TEXT NOT NULL,  -- JSON
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    last_used_at TEXT,
+    revoked_at TEXT
+) STRICT;
+
+CREATE TABLE idempotency (
+    owner TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    expires_at TEXT NOT NULL,
+    PRIMARY KEY (owner, key)
+) STRICT;
+
+CREATE INDEX idempotency_by_transcript ON idempotency (transcript_id);
+
+CREATE INDEX idempotency_by_expiry ON idempotency (expires_at);
+
+CREATE TABLE deliveries (
+    id TEXT PRIMARY KEY,
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    url TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX deliveries_by_transcript ON deliveries (transcript_id);
+
+CREATE INDEX deliveries_by_time ON deliveries (next_attempt_at);
+
+CREATE TABLE switched_off_hooks (
+    url TEXT PRIMARY KEY,
+    switched_off_at TEXT NOT NULL
+) STRICT;
+

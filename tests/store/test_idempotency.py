@@ -1,0 +1,63 @@
+"""The same request twice is one transcript."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from appliance.domain import Failure, JobState
+from appliance.errors import IdempotencyMismatch
+from appliance.store import Claim, Store, idempotency
+from tests.store.samples import new_transcript, transcript_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def claim(store: Store, key: str = "k", fingerprint: str = "f", owner: str = "key_a") -> Claim:
+    return await store.idempotency.claim(owner, key, fingerprint, new_transcript(owner), ttl_s=3600)
+
+
+async def test_many_claims_at_once_make_one_transcript(store: Store) -> None:
+    """TRAPS 25"""
+    claims = await asyncio.gather(*(claim(store) for _ in range(20)))
+    assert [claim.created for claim in claims].count(True) == 1
+    assert len({claim.record.id for claim in claims}) == 1
+    assert (await store.transcripts.list(None, limit=9, offset=0)).count == 1
+
+
+async def test_a_key_belongs_to_its_owner_and_to_one_request(store: Store) -> None:
+    first = await claim(store)
+    assert (await claim(store, owner="key_b")).created
+    with pytest.raises(IdempotencyMismatch):
+        await claim(store, fingerprint="other")
+    assert (await claim(store)).record.id == first.record.id
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED])
+async def test_after_a_failure_the_key_works_again(store: Store, state: JobState) -> None:
+    first = await claim(store)
+    await store.transcripts.fail(first.record.id, state, Failure("x", "x", "x", 500))
+    again = await claim(store, fingerprint="other")
+    assert again.created
+    assert again.record.id != first.record.id
+
+
+async def test_after_a_restart_and_an_erasure_the_key_works_again(store: Store) -> None:
+    await claim(store)
+    await store.transcripts.interrupt_unfinished()
+    second = await claim(store)
+    assert second.created
+    await store.transcripts.complete(second.record.id, transcript_of(["x"]))
+    assert not (await claim(store)).created
+    await store.transcripts.erase(second.record.id, None)
+    assert (await claim(store)).created
+
+
+async def test_a_key_is_forgotten_when_its_time_is_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await claim(store)
+    monkeypatch.setattr(idempotency, "now", lambda: datetime.now(UTC) + timedelta(seconds=3599))
+    assert not (await claim(store)).created
+    monkeypatch.setattr(idempotency, "now", lambda: datetime.now(UTC) + timedelta(seconds=3601))
+    assert (await claim(store)).created
