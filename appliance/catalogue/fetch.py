@@ -21,8 +21,6 @@ from appliance.catalogue.parts import link, require_space
 from appliance.catalogue.shelf import Shelf
 from appliance.catalogue.sources import Fetched, Progress, Source, Workplace
 from appliance.catalogue.sources.folder import FolderSource
-from appliance.catalogue.sources.registry import RegistrySource
-from appliance.catalogue.sources.trust import trust_context
 from appliance.errors import ApplianceError, FetchFailed, ModelDamaged
 
 WORK_FOLDER = ".fetch"  # inside the models folder, so that a rename is enough to activate
@@ -34,7 +32,10 @@ def open_sources(
     """The sources of a model's entry, in its order; only the folder, and no network, when one is given."""
     if folder is not None:
         return [FolderSource(folder, model)]
-    from appliance.catalogue.sources.hub import HubSource  # noqa: PLC0415 - loads the hub's client, which only a fetch may do
+    # Here, since only a fetch may load the hub's client, and since network libraries take a second to import.
+    from appliance.catalogue.sources.hub import HubSource  # noqa: PLC0415
+    from appliance.catalogue.sources.registry import RegistrySource  # noqa: PLC0415
+    from appliance.catalogue.sources.trust import trust_context  # noqa: PLC0415
 
     trust = trust_context(ca_file)
     return [

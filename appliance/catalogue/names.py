@@ -32,30 +32,32 @@ def resolve_name(name: str, default: str, aliases: Mapping[str, str], catalogue:
     Raises UnknownModel, which lists what would work, and ModelNotInstalled when the site's own choice is missing.
     """
     wanted = name.strip()
-    if wanted in aliases:
-        return _site_choice(aliases[wanted], catalogue, installed)
-    model = catalogue.find(wanted)
-    if model and model.id in installed and model.kind == "recognition":
+    model = _meaning(wanted, default, aliases, catalogue, installed)
+    is_recognition = model is not None and model.kind == "recognition"
+    if model and is_recognition and model.id in installed:
         return model
-    if wanted == default or _DATE.sub("", wanted) in STAND_INS:
-        return _site_choice(default, catalogue, installed)
-    fetchable = model.id if model and model.kind == "recognition" else ""
-    raise UnknownModel(name, usable_names(default, aliases, catalogue, installed), fetchable)
+    if model and is_recognition and (wanted in aliases or _stands_for_default(wanted, default)):
+        raise ModelNotInstalled(model.id)
+    usable = usable_names(default, aliases, catalogue, installed)
+    raise UnknownModel(aliases.get(wanted, name), usable, model.id if model and is_recognition else "")
 
 
 def usable_names(default: str, aliases: Mapping[str, str], catalogue: Catalogue, installed: Collection[str]) -> tuple[str, ...]:
     """Every name that `resolve_name` accepts, ids of installed models first."""
     models = [m for m in catalogue.models.values() if m.id in installed and m.kind == "recognition"]
-    chosen = catalogue.find(default)
-    stand_ins = STAND_INS if chosen in models else ()
-    return tuple(dict.fromkeys((*(m.id for m in models), *aliases, *(a for m in models for a in m.aliases), *stand_ins)))
+    candidates = (*(m.id for m in models), *aliases, *(alias for m in models for alias in m.aliases), *STAND_INS)
+    return tuple(name for name in dict.fromkeys(candidates) if _meaning(name, default, aliases, catalogue, installed) in models)
 
 
-def _site_choice(name: str, catalogue: Catalogue, installed: Collection[str]) -> Model:
-    """What an administrator chose; there is no second guess when it is missing."""
+def _meaning(name: str, default: str, aliases: Mapping[str, str], catalogue: Catalogue, installed: Collection[str]) -> Model | None:
+    """The model of a name, installed or not; None when it has none."""
+    if name in aliases:
+        return catalogue.find(aliases[name])
     model = catalogue.find(name)
-    if model is None or model.kind != "recognition":
-        raise UnknownModel(name, [m.id for m in catalogue.models.values() if m.id in installed and m.kind == "recognition"])
-    if model.id not in installed:
-        raise ModelNotInstalled(model.id)
+    if _stands_for_default(name, default) and (model is None or model.id not in installed):
+        return catalogue.find(default)
     return model
+
+
+def _stands_for_default(name: str, default: str) -> bool:
+    return name == default or _DATE.sub("", name) in STAND_INS

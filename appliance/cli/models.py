@@ -112,7 +112,9 @@ def format_size(n_bytes: int) -> str:
     """Decimal units, as download pages use them: '134 kB', '145 MB', '3.1 GB'."""
     if n_bytes >= 1e9:
         return f"{n_bytes / 1e9:.1f} GB"
-    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
+    if n_bytes >= 1e6:
+        return f"{n_bytes / 1e6:.0f} MB"
+    return f"{n_bytes / 1e3:.0f} kB" if n_bytes >= 1e3 else f"{n_bytes} bytes"
 
 
 def _open() -> tuple[Settings, Shelf]:

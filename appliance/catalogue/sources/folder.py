@@ -10,7 +10,7 @@ from appliance.catalogue.manifest import sha256_of
 from appliance.catalogue.model import CatalogueFile, Member, Model, RegistryEntry
 from appliance.catalogue.parts import disk_error
 from appliance.catalogue.sources import Fetched, Progress, Workplace
-from appliance.catalogue.sources.registry import join_members
+from appliance.catalogue.sources.wheel import join_members
 from appliance.errors import FetchFailed
 
 BLOCK_BYTES = 2**20
@@ -20,6 +20,8 @@ class FolderSource:
     """Finds a file as `FOLDER/<model>/<file>` or `FOLDER/<file>`, with or without its folder, or in a wheel that lies there."""
 
     def __init__(self, folder: Path, model: Model) -> None:
+        if not folder.is_dir():
+            raise FetchFailed(f"There is no folder {folder}.", "--from must name the folder with the model's files or packages.")
         self._folder = folder
         self._model = model
         self.origin = f"the folder {folder}"

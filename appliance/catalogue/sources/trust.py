@@ -17,9 +17,10 @@ def trust_context(ca_file: Path | None) -> ssl.SSLContext:
     """Verifies servers against the public authorities, the machine's store, SSL_CERT_FILE and `ca_file` (PEM)."""
     context = httpx.create_ssl_context()
     context.load_default_certs()
-    for bundle in (ca_file, *(os.environ.get(name) for name in _BUNDLES)):
-        if bundle:
-            _load(context, Path(bundle), required=bundle is ca_file)
+    for bundle in {os.environ.get(name) for name in _BUNDLES} - {None, "", os.environ.get("SSL_CERT_FILE")}:
+        _load(context, Path(str(bundle)), required=False)
+    if ca_file:
+        _load(context, ca_file, required=True)
     return context
 
 
