@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import signal
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _PIPE_BYTES = 2**20
 _EXIT_GRACE_S = 5.0  # from its last answer to its end
+_WALL_PER_CPU = 10.0  # a machine may be this much busier than the child alone
 _SILENCE_S = 120.0  # a child that says nothing for this long is taken for hung
 _COMMAND = (sys.executable, "-I", "-B", "-m", "appliance.audio.decode_child")
 _ENVIRONMENT = {"LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # nothing of ours
@@ -128,7 +130,7 @@ async def _run_child(
         try:
             pcm.close_writer()
             answers.close_writer()
-            await intake.run(pcm.read_fd, answers.read_fd)
+            await intake.run(pcm.read_fd, answers.read_fd, limits.cpu_s * _WALL_PER_CPU)
             grace_s = _EXIT_GRACE_S
         finally:
             exit_code = await asyncio.shield(asyncio.ensure_future(_end(child, grace_s)))
@@ -210,7 +212,7 @@ class _Intake:
         """At least this much memory is needed for the samples."""
         return self._file.size + _PIPE_BYTES
 
-    async def run(self, pcm_fd: int, answer_fd: int) -> None:
+    async def run(self, pcm_fd: int, answer_fd: int, wall_s: float) -> None:
         """Until the child has closed both pipes."""
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
@@ -220,13 +222,19 @@ class _Intake:
         self._loop.add_reader(answer_fd, self._take, answer_fd, self._take_answers)
         self._loop.add_reader(pcm_fd, self._take, pcm_fd, self._take_samples)
         try:
-            while not (await asyncio.wait((self._done,), timeout=_SILENCE_S))[0]:
-                if self._loop.time() - self._heard_at_s > _SILENCE_S:
-                    raise DecodeRefused("the decoder stopped answering")
-            self._done.result()
+            async with asyncio.timeout(wall_s):
+                await self._until_done()
+        except TimeoutError as error:
+            raise DecodeRefused("it takes longer than is allowed") from error
         finally:
             for fd in tuple(self._open_fds):
                 self._loop.remove_reader(fd)
+
+    async def _until_done(self) -> None:
+        while not (await asyncio.wait((self._done,), timeout=_SILENCE_S))[0]:
+            if self._loop.time() - self._heard_at_s > _SILENCE_S:
+                raise DecodeRefused("the decoder stopped answering")
+        self._done.result()
 
     def _take(self, fd: int, take: Callable[[int], bool]) -> None:
         """Called by the event loop when a pipe has something, or has ended."""
@@ -251,7 +259,8 @@ class _Intake:
 
     def _take_samples(self, fd: int) -> bool:
         if self._opened is None:
-            self._take_answers(self._answer_fd)  # it was sent first, but the loop may look at this pipe first
+            with contextlib.suppress(BlockingIOError):
+                self._take_answers(self._answer_fd)  # it was sent first, but the loop may look at this pipe first
         received = self._file.write_from_pipe(fd)
         if received and self._opened is None:
             raise DecodeRefused("the decoder broke its protocol")
@@ -275,7 +284,7 @@ class _Intake:
             raise DecodeRefused("the decoder broke its protocol") from error
         match answer:
             case wire.Closed():
-                log.debug("decode sandbox closed: seccomp, Landlock version %d", answer.landlock)
+                _log_sandbox(answer.landlock)
             case wire.At():
                 self._progress(answer.fraction)
             case wire.Opened():
@@ -313,6 +322,15 @@ class _Intake:
         )
         layout = PcmLayout(samples=self._file.size // self.frame_bytes, channels=opened.pcm_channels)
         return Pcm(self._file, layout, media)
+
+
+@functools.cache
+def _log_sandbox(landlock: int) -> None:
+    """Once per process and kernel."""
+    if landlock:
+        log.info("decode sandbox: system call filter, no files (Landlock version %d), limits", landlock)
+    else:
+        log.warning("decode sandbox: system call filter and limits only; this kernel has no Landlock (Linux 5.13 and later has)")
 
 
 def _error_of(refused: wire.Refused, track: int | None) -> ApplianceError:

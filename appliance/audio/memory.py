@@ -10,6 +10,7 @@ import array
 import errno
 import fcntl
 import os
+import select
 import termios
 import threading
 import warnings
@@ -134,8 +135,10 @@ class MemoryFile:
         """
         waiting = array.array("i", [0])
         fcntl.ioctl(pipe_fd, termios.FIONREAD, waiting)
+        if not waiting[0]:
+            return _nothing_waits(pipe_fd)
         self._make_room(waiting[0])
-        return self._appended(lambda: os.splice(pipe_fd, self.fd, max(waiting[0], 1), flags=os.SPLICE_F_NONBLOCK))
+        return self._appended(lambda: os.splice(pipe_fd, self.fd, waiting[0], flags=os.SPLICE_F_NONBLOCK))
 
     def seal(self) -> None:
         """Make it read-only for good, and return what was reserved beyond its size."""
@@ -174,6 +177,16 @@ class MemoryFile:
         if self.fd >= 0:
             warnings.warn(f"a recording of {self.size} bytes was left open", ResourceWarning, source=self, stacklevel=1)
             self.close()
+
+
+def _nothing_waits(pipe_fd: int) -> int:
+    """0 at the end of a pipe, `BlockingIOError` before it."""
+    poll = select.poll()
+    poll.register(pipe_fd, select.POLLIN)
+    events = dict(poll.poll(0)).get(pipe_fd, 0)
+    if events & select.POLLHUP and not events & select.POLLIN:
+        return 0
+    raise BlockingIOError
 
 
 def _create_memfd(name: str) -> int:

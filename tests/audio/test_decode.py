@@ -135,7 +135,7 @@ def test_a_fifth_of_a_second_is_enough(budget: MemoryBudget) -> None:
 # --- channels and tracks ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", range(1, 9))
+@pytest.mark.parametrize("count", [1, 2, 8, *(pytest.param(count, marks=pytest.mark.slow) for count in range(3, 8))])
 def test_channels_kept_apart_are_the_channels_recorded(count: int, budget: MemoryBudget) -> None:
     sound = np.stack([tone(300.0 + 100 * channel, 0.3) for channel in range(count)], axis=1)
     heard = hear_now(wav(sound), budget, channels=ChannelMode.SEPARATE)
@@ -250,7 +250,13 @@ def test_an_mp4_without_its_index_is_damaged(budget: MemoryBudget) -> None:
 
 @pytest.mark.parametrize(
     ("container", "codec"),
-    [("mp3", "libmp3lame"), ("wav", "pcm_s16le"), ("flac", "flac"), ("matroska", "aac"), ("aiff", "pcm_s16be")],
+    [
+        ("mp3", "libmp3lame"),
+        ("wav", "pcm_s16le"),
+        pytest.param("flac", "flac", marks=pytest.mark.slow),
+        pytest.param("matroska", "aac", marks=pytest.mark.slow),
+        pytest.param("aiff", "pcm_s16be", marks=pytest.mark.slow),
+    ],
 )
 def test_what_a_cut_off_file_still_holds_is_kept_and_flagged(container: str, codec: str, budget: MemoryBudget) -> None:
     sound = np.tile(two_tones(44_100), (4, 1))
@@ -295,7 +301,12 @@ def tricks(secret: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("trick", tricks(Path("/")).keys())
+QUICK_TRICKS = ("ffconcat", "sdp", "hls")
+
+
+@pytest.mark.parametrize(
+    "trick", [pytest.param(trick, marks=() if trick in QUICK_TRICKS else pytest.mark.slow) for trick in tricks(Path("/"))]
+)
 def test_a_file_that_names_other_files_opens_none(
     trick: str, tmp_path: Path, budget: MemoryBudget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,7 +499,7 @@ def ignore(_: float) -> None:
     """Progress is not looked at."""
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(400, marks=pytest.mark.slow)])
 def test_no_mutated_file_does_harm(count: int, budget: MemoryBudget) -> None:
     dice = random.Random(count)
     originals = seeds()

@@ -109,7 +109,16 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+QUICK = (
+    "mp3", "wav-pcm-u8", "wav-pcm-s24", "wav-float", "wav-alaw", "wav-mulaw", "wav-adpcm-ms", "wav-gsm", "flac", "ogg-opus",
+    "ogg-vorbis", "webm-opus", "mkv-aac", "m4a-aac", "m4a-fragmented", "aac-adts", "3gp-amr", "amr-nb", "wma2", "aiff", "caf-alac",
+    "flv-aac", "mpeg-ts-aac", "ac3", "avi-mp3", "mp4-video-index-at-end", "mov-video",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name, marks=() if case.name in QUICK else pytest.mark.slow) for case in CASES]
+)
 def test_each_format_gives_back_its_sound(case: Case, tmp_path: Path, budget: MemoryBudget) -> None:
     heard = hear_now(case.make(tmp_path), budget)
     assert_two_tones(heard.mono, late_s=case.late_s)

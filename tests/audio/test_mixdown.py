@@ -23,7 +23,7 @@ def mix(*channels: NDArray[np.float32], block: int = 1000, names: tuple[str, ...
 
 
 def level(samples: NDArray[np.int16]) -> float:
-    return loudness(samples) * np.sqrt(2)
+    return float(loudness(samples) * np.sqrt(2))
 
 
 def test_equal_channels_keep_their_level() -> None:
@@ -62,7 +62,7 @@ def test_turning_a_channel_over_midway_does_not_click() -> None:
 
 def test_the_centre_leads_in_film_sound() -> None:
     names = ("FL", "FR", "FC", "LFE", "BL", "BR")
-    music = tone(900, 2.0) / 2
+    music = tone(900, 2.0) * np.float32(0.5)
     mixed = mix(music, music, SPEECH, SILENT, SILENT, SILENT, names=names)
     assert pitch_hz(mixed) == pytest.approx(440, abs=2)
 

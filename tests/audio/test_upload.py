@@ -97,12 +97,15 @@ def test_the_recording_is_sealed(budget: MemoryBudget) -> None:
 def test_memory_is_reserved_before_the_first_byte_is_read(budget: MemoryBudget) -> None:
     """TRAPS 1: the declared length is reserved first, so a full budget refuses without reading."""
 
-    async def never_read() -> AsyncIterator[bytes]:
-        raise AssertionError("the body was read")
+    read = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        read.append("a chunk")
         yield b""
 
     with budget.reserve(budget.total_bytes - 100), pytest.raises(MemoryFull):
-        body(never_read(), budget, declared=101)
+        body(chunks(), budget, declared=101)
+    assert read == []
 
 
 def failing(chunks: Iterable[bytes], error: Exception) -> AsyncIterator[bytes]:
