@@ -140,14 +140,28 @@ const wait = (ms, signal) =>
     signal.addEventListener("abort", resolve, { once: true });
   });
 
+// A heartbeat comes every 15 s: after this long without a byte the connection is dead, whatever the browser believes.
+const SILENCE_MS = 45_000;
+async function readOrSilence(reader) {
+  let timer;
+  const silence = new Promise((resolve) => {
+    timer = setTimeout(resolve, SILENCE_MS, { done: true });
+  });
+  try {
+    return await Promise.race([reader.read(), silence]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 // Server-sent events read by fetch: the browser's EventSource cannot send the Authorization header.
 async function* events(path, signal) {
   const response = await send(path, { headers: { Accept: "text/event-stream" }, signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
+    const { value, done } = await readOrSilence(reader);
+    if (done) return reader.cancel();
     const blocks = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {

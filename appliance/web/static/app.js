@@ -86,9 +86,9 @@ byId("key-button").addEventListener("click", () => dropKey(""));
 
 /** A key that does not work leads back to the question for it; everything else is shown where it happened. */
 function onProblem(error, showHere) {
-  if (error.status === 401) dropKey(currentKey() ? "The appliance does not know this key. It may have been revoked." : "");
-  else if (error.status !== undefined) showHere();
-  else throw error;
+  if (error.status === undefined) throw error;
+  if (error.status !== 401) showHere();
+  else if (currentKey()) dropKey("The appliance does not know this key. It may have been revoked."); // else: said already
 }
 
 function onAccepted(accepted, last) {

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { announce, byId, el, setText } from "./dom.js";
-import { about, bytes, language, percent } from "./format.js";
+import { about, bytes, percent } from "./format.js";
 
 const MOST_SPEAKERS = 20;
 const SPEAKER_FIELDS = {
@@ -42,7 +42,7 @@ export class Compose {
     if (!added.length) return;
     this.#queue.push(...added);
     byId("upload-list").append(...added.map((sending) => sending.element));
-    byId("uploads").hidden = false;
+    this.#showHeading();
     announce(added.length === 1 ? `Sending ${added[0].file.name}` : `Sending ${added.length} recordings`);
     this.#sendNext();
   }
@@ -81,14 +81,20 @@ export class Compose {
       if (error.name !== "AbortError") this.onProblem(error, () => sending.fail(error));
     }
     this.#sending = false;
+    this.#showHeading();
     this.#sendNext();
+  }
+
+  #showHeading() {
+    byId("uploads").hidden = this.#queue.length === 0;
+    setText(byId("uploads-title"), this.#queue.some((each) => !each.settled) ? "Being sent" : "Not sent");
   }
 
   #forget(sending) {
     this.#queue = this.#queue.filter((each) => each !== sending);
     const hadFocus = sending.element.contains(document.activeElement);
     sending.element.remove();
-    byId("uploads").hidden = this.#queue.length === 0;
+    this.#showHeading();
     if (hadFocus) byId("files").focus();
   }
 }
@@ -183,11 +189,12 @@ function fillSpeakers(select) {
 }
 
 function fillModels(select, models) {
-  const options = models.map((model) => el("option", { value: model.id, title: model.description }, model.name ?? model.id));
-  select.replaceChildren(el("option", { value: "" }, "The usual one"), ...options);
+  const ordered = [...models].sort((a, b) => Number(b.default) - Number(a.default)); // the site's default first, and chosen
+  const options = ordered.map((model) => el("option", { value: model.id, title: model.description }, model.name));
+  select.replaceChildren(...(options.length ? options : [el("option", { value: "" }, "None is installed")]));
 }
 
 function fillLanguages(select, languages) {
-  const named = languages.map(({ code, name }) => [code, name ?? language(code)]).sort((a, b) => a[1].localeCompare(b[1]));
-  select.replaceChildren(el("option", { value: "auto" }, "Detect"), ...named.map(([code, name]) => el("option", { value: code }, name)));
+  const options = languages.map(({ code, name }) => el("option", { value: code }, name));
+  select.replaceChildren(el("option", { value: "auto" }, "Detect"), ...options);
 }

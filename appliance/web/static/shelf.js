@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, el, setText } from "./dom.js";
-import { clock, count, day, language, percent } from "./format.js";
+import { clock, count, day, percent } from "./format.js";
 
 const PAGE = 30;
 const TYPING_PAUSE_MS = 180;
@@ -101,6 +101,7 @@ export class Shelf {
         { href: `#t/${result.slug}`, class: "shelf-item", "data-slug": result.slug, "aria-current": current ? "page" : null },
         el("span", { class: "shelf-item-title" }, result.title),
         el("span", { class: `shelf-item-facts state-${result.status}` }, facts(result)),
+        found(result.snippets),
       ),
     );
   }
@@ -108,11 +109,24 @@ export class Shelf {
 
 function facts(result) {
   if (result.status === "completed") {
-    const known = [day(result.created_at), result.duration ? clock(result.duration) : "", result.language ? language(result.language) : ""];
-    return known.filter(Boolean).join(" · ");
+    return [day(result.created_at), result.duration ? clock(result.duration) : ""].filter(Boolean).join(" · ");
   }
   const state = STATES[result.status] ?? result.status;
   const fraction = result.progress?.fraction;
   const detail = result.status === "processing" && fraction ? percent(fraction) : day(result.created_at);
   return `${state} · ${detail}`;
+}
+
+const AROUND = 24; // characters before and after a match
+
+/** The first place where the search found something in the text, with the match marked. */
+function found(snippets) {
+  const snippet = snippets?.find((each) => each.segment !== null && each.marks.length);
+  if (!snippet) return null;
+  const text = [...snippet.text]; // offsets count characters, not UTF-16 units
+  const [from, to] = snippet.marks[0];
+  const piece = (start, end) => text.slice(Math.max(0, start), end).join("");
+  const before = (from > AROUND ? "…" : "") + piece(from - AROUND, from);
+  const after = piece(to, to + AROUND) + (to + AROUND < text.length ? "…" : "");
+  return el("span", { class: "shelf-item-found" }, before, el("mark", {}, piece(from, to)), after);
 }

@@ -115,7 +115,7 @@ export class TranscriptView {
     for await (const { type, data } of api.follow(slug, this.#abort.signal)) {
       this.#newsAt = performance.now();
       this.#connected(type !== "lost");
-      if (type === "state") this.#advance(data);
+      if (type === "state") this.#advance(data.status, data.progress);
       else if (type === "segments") this.#arrive(data);
     }
     clearInterval(this.#clockTimer);
@@ -125,10 +125,10 @@ export class TranscriptView {
     this.onChanged();
   }
 
-  #advance(progress) {
+  #advance(status, progress) {
     const before = this.#progress;
     this.#progress = progress;
-    this.#record.status = progress.status ?? this.#record.status;
+    this.#record.status = status;
     this.#renderStatus();
     if (before?.stage !== progress.stage && STAGES[progress.stage]) announce(STAGES[progress.stage]);
   }
@@ -324,9 +324,8 @@ export class TranscriptView {
     const given = this.#record.speakers.find((speaker) => speaker.label === label)?.name ?? "";
     const name = await askDialog({ title: `Who is ${this.nameOf(label)}?`, label: "Name", value: given });
     if (name === null || name === given) return;
-    const speakers = this.#record.speakers.map((speaker) => (speaker.label === label ? { ...speaker, name: name || null } : speaker));
     await this.#try(async () => {
-      this.#take(await api.edit(this.#record.slug, { revision: this.#record.revision, speakers }));
+      this.#take(await api.edit(this.#record.slug, { revision: this.#record.revision, speakers: { [label]: name || null } }));
       announce(`${name || "The speaker"}: saved`);
     });
   }
