@@ -16,13 +16,15 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sqlite_utils.utils import sqlite3  # the one the store uses
+
 from appliance.catalogue import Catalogue, Shelf
 from appliance.cli.terminal import size_words
 from appliance.domain import Value
 from appliance.engine.gpu import MIN_CUDA_DIARIZATION, DeviceChoice, choose_device, survey
 from appliance.errors import ApplianceError, StartRefused
 from appliance.settings import Settings
-from appliance.store.database import OLDEST_SQLITE, check_sqlite_version, sqlite3
+from appliance.store.database import OLDEST_SQLITE, check_sqlite_version
 
 CHILD_TIMEOUT_S = 120.0
 SPARE_BYTES = 2**30  # for everything that is neither model nor recording
@@ -110,11 +112,18 @@ def _loadable(there: str) -> Finding:
 
 def _try_in_child(code: str) -> str:
     """Empty when the code ran; else the last line of what went wrong."""
+    status, problem = _run_in_child(code)
+    return "" if status == 0 else problem
+
+
+def _run_in_child(code: str) -> tuple[int, str]:
+    """Exit status, and the last line it wrote to stderr."""
+    command = [sys.executable, "-c", code]
     try:
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False)  # noqa: S603 (our own code)
     except subprocess.TimeoutExpired:
-        return f"no answer within {CHILD_TIMEOUT_S:.0f} s"
-    return "" if run.returncode == 0 else (run.stderr.strip().splitlines() or [f"ended with status {run.returncode}"])[-1]
+        return -1, f"no answer within {CHILD_TIMEOUT_S:.0f} s"
+    return run.returncode, (run.stderr.strip().splitlines() or [f"ended with status {run.returncode}"])[-1]
 
 
 def check_memory(settings: Settings) -> Iterator[Finding]:
@@ -242,6 +251,7 @@ def check_files(_settings: Settings) -> Iterator[Finding]:
         yield Finding(point="open files", verdict=Verdict.FINE, says=says)
 
 
+NO_LANDLOCK = 3  # exit status of the trial
 SANDBOX_TRIAL = """
 import sys
 from appliance.audio.sandbox import ResourceLimits, close_sandbox
@@ -256,17 +266,15 @@ sys.exit("a file could be opened in it")
 
 def check_sandbox(_settings: Settings) -> Iterator[Finding]:
     """Closed in a child for real, and tried by opening a file."""
-    run = subprocess.run(
-        [sys.executable, "-c", SANDBOX_TRIAL], capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False
-    )
-    if run.returncode == 0:
+    status, problem = _run_in_child(SANDBOX_TRIAL)
+    if status == 0:
         yield Finding(point="sandbox", verdict=Verdict.FINE, says="Decoders are shut in by limits, Landlock and seccomp.")
-    elif run.returncode == 3:
+    elif status == NO_LANDLOCK:
         says = "Decoders are shut in by limits and seccomp; this kernel has no Landlock."
         remedy = "Nothing is open for lack of it; a kernel from 5.13 on adds a second wall."
         yield Finding(point="sandbox", verdict=Verdict.NOTE, says=says, remedy=remedy)
     else:
-        says = f"Decoders cannot be shut in: {(run.stderr.strip().splitlines() or ['they die'])[-1]}"
+        says = f"Decoders cannot be shut in: {problem}."
         remedy = "Allow the 'seccomp' system call in this container, or use a kernel that has it."
         yield Finding(point="sandbox", verdict=Verdict.BLOCKS, says=says, remedy=remedy)
 
