@@ -274,16 +274,16 @@ def test_a_model_in_use_is_never_seen_half(shelf: Shelf, folder: Path, model: Mo
 
 @pytest.fixture
 def diarization(tmp_path: Path) -> tuple[Model, Path]:
-    """The real entry's optional arrays in a folder, and nothing else of it; with pins for stand-in arrays."""
-    stick = tmp_path / "plda"
-    stick.mkdir()
+    """A model with optional arrays, and a folder that holds those only, as their hub repository lays them out."""
+    stick = tmp_path / "stick"
+    (stick / "plda").mkdir(parents=True)
     files = []
     for name in ("plda.npz", "xvec_transform.npz"):
-        np.savez(stick / name, mean=np.arange(3.0))
-        content = (stick / name).read_bytes()
-        files.append(CatalogueFile(name=f"plda/{name}", sha256=sha256(content), size_bytes=len(content), optional=True))
+        np.savez(stick / "plda" / name, mean=np.arange(3.0))
+        content = (stick / "plda" / name).read_bytes()
+        files.append(CatalogueFile(name=name, sha256=sha256(content), size_bytes=len(content), optional=True))
     base = a_model(HUB)
-    hub = HubEntry(repo="site/plda", files={file.name: file.name for file in files})
+    hub = HubEntry(repo="site/plda", files={file.name: f"plda/{file.name}" for file in files})
     return msgspec.structs.replace(base, files=(*base.files, *files), sources=(HUB, hub)), stick
 
 
@@ -295,7 +295,7 @@ def test_optional_files_are_left_out_unless_asked_for(
     fetch(model, shelf, progress=progress, sources=sources)
     assert not any("plda" in path for _method, path, _range in server.requests)
     fetch(model, shelf, progress=progress, sources=sources, optional=True)  # this hub has none
-    assert any("plda/plda.npz" in note for note in progress.notes)
+    assert any("plda.npz" in note for note in progress.notes)
     assert contents(shelf) == FILES
 
 
@@ -305,7 +305,7 @@ def test_optional_files_are_added_from_a_folder(
     model, stick = diarization
     fetch(model, shelf, progress=progress, sources=open_sources(model, mirror=server.url))
     assert fetch(model, shelf, progress=progress, sources=[FolderSource(stick, model)])
-    assert (shelf.path("tiny") / "plda/plda.npz").read_bytes() == (stick / "plda.npz").read_bytes()
+    assert (shelf.path("tiny") / "plda.npz").read_bytes() == (stick / "plda/plda.npz").read_bytes()
     assert not fetch(model, shelf, progress=progress, sources=[FolderSource(stick, model)])
 
 

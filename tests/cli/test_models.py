@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from appliance.cli.models import app
+from appliance.errors import ApplianceError
 from tests.catalogue.stand_ins import FILES, StandIn, serve, sha256
 
 ENTRY = """
@@ -38,7 +41,6 @@ def site(tmp_path: Path) -> dict[str, str]:
     text += f'[[sources]]\nkind = "hub"\nrepo = "site/tiny"\nrevision = "main"\n[sources.files]\n{mapping}'
     (tmp_path / "catalogue/tiny.toml").write_text(text)
     return {
-        **os.environ,
         "APPLIANCE_MODELS_DIR": str(tmp_path / "models"),
         "APPLIANCE_CATALOGUE_DIR": str(tmp_path / "catalogue"),
         "APPLIANCE_DEFAULT_MODEL": "small-one",
@@ -48,15 +50,19 @@ def site(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def run(site: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(site: dict[str, str], *arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, env=site, catch_exceptions=False)
+
+
+def run_program(site: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "appliance.cli", "models", *arguments]
-    return subprocess.run(command, env=site, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env={**os.environ, **site}, capture_output=True, text=True, check=False)
 
 
 def test_a_model_is_fetched_listed_verified_and_removed(site: dict[str, str], tmp_path: Path) -> None:
     assert "available" in run(site, "list").stdout
     fetched = run(site, "fetch", "small-one", "--from", str(tmp_path / "stick"))
-    assert (fetched.returncode, fetched.stdout) == (0, "tiny: installed\n")
+    assert (fetched.exit_code, fetched.stdout) == (0, "tiny: installed\n")
     assert "copying model.bin (3 MB)" in fetched.stderr
     assert "copying config.json (20 bytes)" in fetched.stderr
     assert run(site, "fetch", "tiny", "--from", str(tmp_path / "stick")).stdout == "tiny: already installed, and sound\n"
@@ -79,7 +85,7 @@ def test_a_damaged_model_ends_verify_with_its_name_and_the_remedy(site: dict[str
     run(site, "fetch", "--from", str(tmp_path / "stick"))
     (tmp_path / "models/tiny/vocabulary.txt").write_text("tampered")
     verified = run(site, "verify")
-    assert verified.returncode == 1
+    assert verified.exit_code == 1
     assert "vocabulary.txt does not match its checksum" in verified.stdout
     assert "appliance models fetch tiny" in verified.stdout
 
@@ -89,7 +95,7 @@ def test_without_a_name_the_default_models_come_from_the_mirror(site: dict[str, 
         server.put_on_hub("site/tiny", FILES, revision="main")
         server.put_on_hub("site/tiny", FILES)
         fetched = run(site, "fetch", "--mirror", server.url)
-    assert (fetched.returncode, fetched.stderr.count("downloading model.bin")) == (0, 1)
+    assert (fetched.exit_code, fetched.stderr.count("downloading model.bin")) == (0, 1)
     assert (tmp_path / "models/tiny/model.bin").read_bytes() == FILES["model.bin"]
 
 
@@ -105,8 +111,14 @@ def test_without_a_name_the_default_models_come_from_the_mirror(site: dict[str, 
     ids=["unknown model", "no network", "wrong folder", "not there", "nothing to verify"],
 )
 def test_an_error_is_a_sentence_with_a_remedy(site: dict[str, str], arguments: tuple[str, ...], sentence: str, remedy: str) -> None:
-    failed = run(site, *arguments)
+    with pytest.raises(ApplianceError) as failed:
+        run(site, *arguments)
+    assert sentence in failed.value.message
+    assert remedy in failed.value.hint
+
+
+def test_a_person_sees_the_sentence_and_no_traceback(site: dict[str, str]) -> None:
+    failed = run_program(site, "fetch", "--from", "/nowhere")
     assert failed.returncode == 1
-    assert sentence in failed.stderr
-    assert remedy in failed.stderr
+    assert failed.stderr.splitlines()[0] == "Error: There is no folder /nowhere."
     assert "Traceback" not in failed.stderr

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from appliance.catalogue.manifest import sha256_of
-from appliance.catalogue.model import CatalogueFile, Member, Model, RegistryEntry
+from appliance.catalogue.model import CatalogueFile, HubEntry, Member, Model, RegistryEntry
 from appliance.catalogue.parts import disk_error
 from appliance.catalogue.sources import Fetched, Progress, Workplace
 from appliance.catalogue.sources.wheel import join_members
@@ -17,7 +17,7 @@ BLOCK_BYTES = 2**20
 
 
 class FolderSource:
-    """Finds a file as `FOLDER/<model>/<file>` or `FOLDER/<file>`, with or without its folder, or in a wheel that lies there."""
+    """Finds a file as `FOLDER/<model>/<file>` or `FOLDER/<file>`, as in a copy of its hub repository, or in a wheel there."""
 
     def __init__(self, folder: Path, model: Model) -> None:
         if not folder.is_dir():
@@ -43,7 +43,10 @@ class FolderSource:
             yield Fetched(name=file.name, sha256=sha256, origin=self.origin)
 
     def _plain(self, file: CatalogueFile) -> Path | None:
-        names = (f"{self._model.id}/{file.name}", file.name, file.name.rpartition("/")[2])
+        there = [
+            entry.files[file.name] for entry in self._model.sources if isinstance(entry, HubEntry) and file.name in entry.files
+        ]
+        names = (f"{self._model.id}/{file.name}", file.name, *there, file.name.rpartition("/")[2])
         return next((path for name in names if (path := self._folder / name).is_file()), None)
 
     def _size(self, file: CatalogueFile) -> int:
