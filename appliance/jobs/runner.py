@@ -72,6 +72,10 @@ class Assignment:
         detect, recognize = self._began_s.get(Stage.DETECT), self._began_s.get(Stage.RECOGNIZE)
         return recognize - detect if detect is not None and recognize is not None else None
 
+    def worked_s(self, stage: Stage, since_s: float) -> float:
+        """Seconds since a stage really began: not counting that a process had to start or a model to load."""
+        return time.monotonic() - self._began_s.get(stage, since_s)
+
     def show(self) -> None:
         self.feed.advance(self.meter.progress())
 
@@ -88,8 +92,17 @@ class Assignment:
 
         return on_event
 
+    def begin(self, number: int) -> float:
+        """One model's recognition begins, or begins again; returns the time."""
+        now = time.monotonic()
+        if number > 0:
+            for stage in (Stage.DETECT, Stage.RECOGNIZE):
+                self._began_s.pop(stage, None)
+        return now
+
     def on_diarization(self, event: EngineEvent) -> None:
         if isinstance(event, EngineProgress):
+            self._began_s.setdefault(Stage.DIARIZE, time.monotonic())
             self.meter.diarizing(event.fraction)
             self.show()
 
@@ -220,7 +233,7 @@ class Runner:
             priority=_URGENCY[job.priority],
         )
         while True:
-            begun = time.monotonic()
+            begun = job.begin(number)
             try:
                 alone = job.deaths >= MAX_RECOGNITION_DEATHS - 1
                 transcript = await self._pool.recognize(request, pcm.file.fd, job.recognition_events(number), alone=alone)
@@ -231,7 +244,7 @@ class Runner:
                     raise DeviceOutOfMemory if died.out_of_memory else WorkerCrashed(job.deaths) from died
                 job.start_over(number)
             else:
-                self._speeds.learn_recognize(model.id, time.monotonic() - begun, pcm.layout.duration)
+                self._speeds.learn_recognize(model.id, job.worked_s(Stage.DETECT, begun), pcm.layout.duration)
                 return transcript
 
     async def _diarize(self, job: Assignment, pcm: Pcm) -> Diarized:
@@ -246,7 +259,7 @@ class Runner:
             log.exception("job %s has no speakers", job.label)
             found, reason = None, "an unexpected error, see the log of the appliance."
         else:
-            self._speeds.learn_diarize(time.monotonic() - begun, pcm.layout.duration)
+            self._speeds.learn_diarize(job.worked_s(Stage.DIARIZE, begun), pcm.layout.duration)
             reason = ""
         job.meter.diarizing(1.0)
         job.show()

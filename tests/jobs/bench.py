@@ -74,11 +74,7 @@ class Bench:
         return name
 
     def upload(self, seconds: float = 1.0, *, hertz: float = 440.0, channels: int = 1) -> Upload:
-        content = tone(seconds, hertz, channels)
-        file = MemoryFile.create("upload", self.budget)
-        file.write(content)
-        file.seal()
-        return Upload(file, "tone.wav", "audio/wav", len(content), hashlib.sha256(content).hexdigest())
+        return upload_of(tone(seconds, hertz, channels), "tone.wav", self.budget)
 
     def submission(self, upload: Upload | None = None, *, model: str = "fake", **more: Any) -> Submission:
         """`options` may be given by their fields: diarize, channels, …"""
@@ -122,10 +118,17 @@ async def bench(
     assert budget.used_bytes == 0
 
 
-def run(test: Coroutine[Any, Any, None]) -> None:
+def upload_of(content: bytes, filename: str, budget: MemoryBudget) -> Upload:
+    file = MemoryFile.create("upload", budget)
+    file.write(content)
+    file.seal()
+    return Upload(file, filename, "application/octet-stream", len(content), hashlib.sha256(content).hexdigest())
+
+
+def run(test: Coroutine[Any, Any, None], within_s: float = 60.0) -> None:
     """Run a test; no file descriptor may be left."""
     before = _descriptors()
-    asyncio.run(asyncio.wait_for(test, 60))
+    asyncio.run(asyncio.wait_for(test, within_s))
     assert _descriptors() == before
 
 
