@@ -71,7 +71,7 @@ def _default(name: str, field: FieldInfo) -> str:
     if name in DEPENDS:
         return DEPENDS[name]
     value = field.get_default(call_default_factory=True, validated_data={})
-    return "required" if value is PydanticUndefined else f"`{_plain(value)}`" if value not in ("", (), {}) else "none"
+    return "required" if value is PydanticUndefined else f"`{_plain(value)}`" if value not in ("", (), {}, None) else "none"
 
 
 def _plain(value: object) -> str:

@@ -146,7 +146,7 @@ class Standin:
 
         @delete("/api/v1/transcripts/{slug:str}")
         async def erase(slug: str) -> None:
-            del self.transcripts[slug]
+            self.transcripts = {key: record for key, record in self.transcripts.items() if slug not in (key, str(record["id"]))}
 
         return [accept, edit, erase]
 
