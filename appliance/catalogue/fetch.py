@@ -55,12 +55,12 @@ def fetch(
     with _workplace(shelf.models_dir, model.id, progress) as place:
         if sources is None:
             sources = open_sources(model)
-        wanted = _wanted(model, sources, optional=optional)
+        wanted = _wanted(model, shelf, sources, optional=optional)
         if _is_sound(model, shelf, wanted, progress):
             return False
         kept = _take_what_is_sound(model, shelf, place, progress)
         missing = [file for file in wanted if not _is_among(file, kept)]
-        got = _get(missing, sources, place, progress)
+        got = _get(model, missing, sources, place, progress)
         files = kept + _finish(missing, got, place, progress)
         _install(model, shelf, files, sorted({fetched.origin for fetched in got}) or ["this machine"], place)
         return True
@@ -99,9 +99,16 @@ def _wait_for(lock: int, progress: Progress) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def _wanted(model: Model, sources: Sequence[Source], *, optional: bool) -> list[CatalogueFile]:
+def _wanted(model: Model, shelf: Shelf, sources: Sequence[Source], *, optional: bool) -> list[CatalogueFile]:
+    """What the model needs, and of the rest what is asked for, installed already, or in the folder anyway."""
+    manifest = shelf.manifest(model.id)
+    have = {file.name for file in manifest.files} if manifest else set()
     local = [source for source in sources if isinstance(source, FolderSource)]
-    return [f for f in model.files if not f.optional or optional or any(source.offers(f) for source in local)]
+    return [
+        file
+        for file in model.files
+        if not file.optional or optional or file.name in have or any(source.offers(file) for source in local)
+    ]
 
 
 def _is_sound(model: Model, shelf: Shelf, wanted: Sequence[CatalogueFile], progress: Progress) -> bool:
@@ -157,7 +164,9 @@ def _is_among(file: CatalogueFile, have: Sequence[InstalledFile]) -> bool:
     return any(installed.name == file.name for installed in have)
 
 
-def _get(missing: Sequence[CatalogueFile], sources: Sequence[Source], place: Workplace, progress: Progress) -> list[Fetched]:
+def _get(
+    model: Model, missing: Sequence[CatalogueFile], sources: Sequence[Source], place: Workplace, progress: Progress
+) -> list[Fetched]:
     """Every missing file from the first source that delivers it. A file that may be missing is only spoken of."""
     got: dict[str, Fetched] = {}
     failures: list[FetchFailed] = []
@@ -174,7 +183,7 @@ def _get(missing: Sequence[CatalogueFile], sources: Sequence[Source], place: Wor
                 got[fetched.name] = fetched
         except FetchFailed as failure:
             failures.append(failure)
-    _judge([file for file in missing if file.name not in got], failures, progress)
+    _judge(model, [file for file in missing if file.name not in got], failures, progress)
     return list(got.values())
 
 
@@ -186,17 +195,17 @@ def _compare(fetched: Fetched, file: CatalogueFile, place: Workplace) -> None:
         )
 
 
-def _judge(lacking: Sequence[CatalogueFile], failures: Sequence[FetchFailed], progress: Progress) -> None:
+def _judge(model: Model, lacking: Sequence[CatalogueFile], failures: Sequence[FetchFailed], progress: Progress) -> None:
     """Raise FetchFailed when a needed file could not be had; only speak of the others."""
     names = ", ".join(file.name for file in lacking)
     if any(not file.optional for file in lacking):
         if failures:
-            raise FetchFailed(" ".join(failure.message for failure in failures), failures[-1].hint)
+            raise FetchFailed(f"{model.id}: " + " ".join(failure.message for failure in failures), failures[-1].hint)
         raise FetchFailed(
-            f"No source has {names}.", "A folder must hold the files under these names, or the packages they come in."
+            f"{model.id}: no source has {names}.", "A folder must hold the files under these names, or the packages they come in."
         )
     if lacking:
-        progress.note(f"Left out, as the model works without: {names}. " + " ".join(f"{f.message} {f.hint}" for f in failures))
+        progress.note(f"{model.id}: left out, as it works without: {names}. " + " ".join(f"{f.message} {f.hint}" for f in failures))
 
 
 def _finish(missing: Sequence[CatalogueFile], got: Sequence[Fetched], place: Workplace, progress: Progress) -> list[InstalledFile]:

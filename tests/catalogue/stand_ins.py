@@ -32,7 +32,8 @@ class StandIn:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}  # path -> content
         self.headers: dict[str, dict[str, str]] = {}
-        self.redirects: dict[str, str] = {}
+        self.redirects: dict[str, str] = {}  # path -> path on the other host
+        self.moved: dict[str, str] = {}  # path -> path on this host, as for a repository of a new name
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, Range
         self.cut_after: list[int] = []  # bytes after which the next answers break off, one by one
         self.hold_after: int | None = None  # bytes after which an answer stops until `go_on`
@@ -101,6 +102,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path in serving.refuses:
             status, headers = serving.refuses[self.path]
             return self._send(status, headers, b"", with_body=with_body)
+        if self.path in serving.moved:
+            return self._send(307, {"Location": serving.moved[self.path]}, b"", with_body=with_body)
         if self.path in serving.redirects:
             headers = {**serving.headers.get(self.path, {}), "Location": serving.cdn_url + serving.redirects[self.path]}
             return self._send(302, headers, b"", with_body=with_body)

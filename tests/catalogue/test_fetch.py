@@ -86,7 +86,7 @@ def test_a_wrong_file_in_a_folder_is_refused(shelf: Shelf, folder: Path, progres
 
 
 def test_a_folder_without_the_files_says_which(shelf: Shelf, tmp_path: Path, progress: Recorder, model: Model) -> None:
-    with pytest.raises(FetchFailed, match=r"No source has model\.bin, config\.json, vocabulary\.txt"):
+    with pytest.raises(FetchFailed, match=r"no source has model\.bin, config\.json, vocabulary\.txt"):
         fetch(model, shelf, progress=progress, sources=open_sources(model, folder=tmp_path))
 
 
@@ -307,6 +307,19 @@ def test_optional_files_are_added_from_a_folder(
     assert fetch(model, shelf, progress=progress, sources=[FolderSource(stick, model)])
     assert (shelf.path("tiny") / "plda.npz").read_bytes() == (stick / "plda/plda.npz").read_bytes()
     assert not fetch(model, shelf, progress=progress, sources=[FolderSource(stick, model)])
+
+
+def test_a_damaged_optional_file_is_repaired_with_the_rest(
+    shelf: Shelf, folder: Path, progress: Recorder, diarization: tuple[Model, Path]
+) -> None:
+    model, stick = diarization
+    sources: list[Source] = [FolderSource(folder, model), FolderSource(stick, model)]
+    fetch(model, shelf, progress=progress, sources=sources)
+    (shelf.folder("tiny") / "plda.npz").write_bytes(b"damaged")
+    assert fetch(model, shelf, progress=progress, sources=[])
+    assert any("plda.npz" in note and "left out" in note for note in progress.notes)
+    assert fetch(model, shelf, progress=progress, sources=sources)
+    assert "plda.npz" in contents(shelf)
 
 
 def test_a_conversion_that_refuses_says_why(tmp_path: Path) -> None:

@@ -174,3 +174,12 @@ def test_the_token_goes_to_the_hub_only(server: StandIn, shelf: Shelf, progress:
     fetch(PINNED, shelf, progress=progress, sources=from_hub(server))
     assert server.tokens
     assert not any(path.startswith("/cdn/") for path in server.tokens)
+
+
+def test_a_repository_that_was_renamed_is_followed(server: StandIn, shelf: Shelf, progress: Recorder) -> None:
+    for name in FILES:
+        old = f"/site/tiny/resolve/{COMMIT}/{name}"
+        server.moved[old] = old.replace("site", "newsite")
+    server.put_on_hub("newsite/tiny", FILES)
+    fetch(PINNED, shelf, progress=progress, sources=from_hub(server))
+    shelf.verify("tiny")

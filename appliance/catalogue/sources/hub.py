@@ -107,7 +107,9 @@ def _wanted_checksum(file: CatalogueFile, stated: HfFileMetadata) -> str:
 def git_blob_id(path: Path) -> str:
     """What git calls a file of this content."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    digest.update(path.read_bytes())
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
     return digest.hexdigest()
 
 
