@@ -1,0 +1,99 @@
+"""A transcript's progress as server-sent events: `state`, `segments`, then `done` or `error`, and the stream ends.
+
+Whoever comes late, or again, first gets the present state and all segments so far, so `Last-Event-ID` need not be understood;
+only a browser that reconnects after the end is told to stop (204).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Response, get
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+
+from appliance.api.auth import READ, visible_owner
+from appliance.api.live import find_live
+from appliance.api.native_answers import (
+    ProgressAnswer,
+    SegmentAnswer,
+    SummaryAnswer,
+    failure_answer,
+    progress_answer,
+    segment_answer,
+    summary_answer,
+)
+from appliance.api.services import ApiRequest, Services, services_of
+from appliance.api.sse import heartbeat, message, with_heartbeats
+from appliance.domain import Failure, JobState, Progress, TranscriptRecord, Value
+from appliance.jobs import FailedEvent, FinishedEvent, Job, JobEvent, ProgressEvent, SegmentsEvent
+
+END_ID = "end"
+
+
+class StateData(Value, frozen=True):
+    status: JobState
+    progress: ProgressAnswer
+
+
+class SegmentsData(Value, frozen=True):
+    segments: tuple[SegmentAnswer, ...]  # without speakers; ids may still change
+    replaces_all: bool  # forget the earlier ones: the work began again
+
+
+class ErrorData(Value, frozen=True):
+    status: JobState
+    error: str
+    code: str
+    hint: str
+
+
+@get(
+    "/api/v1/transcripts/{key:str}/events",
+    opt=READ,
+    tags=["Transcripts"],
+    summary="Follow a transcript as it is made (server-sent events)",
+)
+async def follow_transcript(request: ApiRequest, key: str) -> Response[Any]:
+    """Events: `state` (status, progress), `segments`, then `done` (the summary) or `error` (status, error, code, hint)."""
+    services = services_of(request)
+    record, job = await find_live(services, key, visible_owner(request))
+    if request.headers.get("last-event-id") == END_ID and record.state.is_final:
+        return Response(None, status_code=204)
+    return ServerSentEvent(_live(services, job) if job else _ended(record))
+
+
+async def _live(services: Services, job: Job) -> AsyncIterator[ServerSentEventMessage]:
+    async for event in with_heartbeats(services.jobs.subscribe(job)):
+        yield heartbeat() if event is None else _message(event, job)
+
+
+async def _ended(record: TranscriptRecord) -> AsyncIterator[ServerSentEventMessage]:
+    yield message(StateData(record.state, progress_answer(Progress(state=record.state, fraction=1.0))), event="state")
+    if record.failure:
+        yield _error(record.state, record.failure)
+    else:
+        yield _done(summary_answer(record, None))
+
+
+def _message(event: JobEvent, job: Job) -> ServerSentEventMessage:
+    match event:
+        case ProgressEvent(progress=progress):
+            return message(StateData(progress.state, progress_answer(progress)), event="state")
+        case SegmentsEvent(segments=segments, replaces_all=replaces_all):
+            answers = tuple(segment_answer(segment, {}) for segment in segments)
+            return message(SegmentsData(answers, replaces_all), event="segments")
+        case FinishedEvent(finished=finished):
+            return _done(summary_answer(finished.record, None))
+        case FailedEvent(state=state, failure=failure):
+            return _error(state, failure)
+
+
+def _done(summary: SummaryAnswer) -> ServerSentEventMessage:
+    return message(summary, event="done", id=END_ID)
+
+
+def _error(state: JobState, failure: Failure) -> ServerSentEventMessage:
+    answer = failure_answer(failure)
+    assert answer is not None
+    return message(ErrorData(state, answer.error, answer.code, answer.hint), event="error", id=END_ID)

@@ -1,0 +1,59 @@
+"""Documents of a finished transcript, as downloads."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import quote
+
+from litestar import Response, get
+from msgspec import structs
+
+from appliance.api.auth import READ, visible_owner
+from appliance.api.fields import Fields
+from appliance.api.services import ApiRequest, services_of
+from appliance.domain import TranscriptRecord
+from appliance.errors import InvalidField, NotAvailable, NotFound, NotReady
+from appliance.export import FORMATS, PROFILES, export, parse_profile
+
+LATER_FORMATS = ("docx", "pdf")
+
+
+@get(
+    "/api/v1/transcripts/{key:str}/export/{file_format:str}",
+    opt=READ,
+    tags=["Transcripts"],
+    summary="Download as txt, srt, vtt, json or csv",
+)
+async def export_transcript(request: ApiRequest, key: str, file_format: str) -> Response[bytes]:
+    """`?profile=` shapes subtitles (a name, or numbers: `max_line_chars=32,max_lines=1`); `?model=` picks one of the compared."""
+    if file_format in LATER_FORMATS:
+        raise NotAvailable(file_format, "it comes with a later version", f"Now there are {', '.join(FORMATS)}.")
+    if file_format not in FORMATS:
+        raise NotFound(f"format '{file_format}'")
+    fields = Fields(request.query_params.multi_items(), ("profile", "model"))
+    profile = parse_profile(text) if (text := fields.text("profile")) else PROFILES["default"]
+    record = await services_of(request).store.transcripts.get(key, visible_owner(request))
+    if record.transcript is None:
+        raise NotReady("document", record.state)
+    chosen = version_of(record, fields.text("model"))
+    document = await asyncio.to_thread(export, chosen, file_format, profile)  # hours of speech take a while
+    return Response(
+        document.content,
+        media_type=document.media_type,
+        headers={"Content-Disposition": content_disposition(document.filename)},
+    )
+
+
+def version_of(record: TranscriptRecord, model: str | None) -> TranscriptRecord:
+    """The record with the result of this model as its transcript. Raises `InvalidField`."""
+    versions = [record.transcript, *record.alternatives]
+    for version in versions:
+        if version is not None and model in (None, version.model):
+            return structs.replace(record, transcript=version)
+    raise InvalidField("model", f"must be one of {', '.join(version.model for version in versions if version)}, not '{model}'")
+
+
+def content_disposition(filename: str) -> str:
+    """RFC 6266: the name in UTF-8 for everybody of today, and plain ASCII beside it."""
+    plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in filename)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

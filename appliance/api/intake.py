@@ -1,0 +1,126 @@
+"""From an HTTP request to a job, for every dialect: admission, the body into memory, the options checked, submitted.
+
+Litestar's own form parsing is never used: it would spool the recording to a temporary file (TRAPS 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import TypeVar
+
+from appliance.api.auth import caller
+from appliance.api.fields import Fields
+from appliance.api.services import ApiRequest, Services
+from appliance.audio.upload import Form, UploadLimits, body_chunks, receive_body, receive_form
+from appliance.domain import Priority, TranscribeOptions, Value
+from appliance.errors import InvalidField, MissingFile, UnsupportedBody
+from appliance.jobs import Job, Submission
+
+MAX_FILENAME_CHARS = 200
+RAW_BODY_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/mp4")
+
+
+class Ask(Value, frozen=True):
+    """What a request wants, in no dialect any more."""
+
+    options: TranscribeOptions
+    models: tuple[str, ...]  # catalogue ids; the first is options.model
+    title: str = ""
+    priority: Priority | None = None  # None: the site's default
+    callback_url: str | None = None
+    response_format: str = "json"
+
+
+A = TypeVar("A", bound=Ask)
+
+
+async def submit(
+    request: ApiRequest,
+    services: Services,
+    known: Collection[str],
+    parse: Callable[[Fields], A],
+    *,
+    keep: bool,
+    raw_body: bool = True,
+) -> tuple[Job, A]:
+    """Receive the recording and hand it to the queue.
+
+    Everything that can be refused before the body is read is: the query (all there is, for a raw body), the key
+    header, the queue. Raises what `parse`, `receive_form`, `receive_body` and `Jobs.submit` raise.
+    """
+    idempotency_key = read_idempotency_key(request)
+    query = request.query_params.multi_items()
+    parse(Fields(query, known))
+    services.jobs.check_room()
+    form = await _receive(request, services, raw_body=raw_body)
+    upload = form.upload
+    if upload is None:
+        raise MissingFile
+    try:
+        ask = parse(Fields([*query, *form.fields], known))
+    except BaseException:
+        upload.close()
+        raise
+    submission = Submission(
+        upload=replace(upload, filename=clean_filename(upload.filename)),
+        options=ask.options,
+        models=ask.models,
+        title=ask.title or title_of(upload.filename),
+        owner=str(caller(request).id),
+        priority=ask.priority or services.settings.default_priority,
+        keep=keep,
+        idempotency_key=idempotency_key,
+        callback_url=ask.callback_url,
+    )
+    return await services.jobs.submit(submission), ask
+
+
+# --- the body ---------------------------------------------------------------------------------------------------------
+
+
+async def _receive(request: ApiRequest, services: Services, *, raw_body: bool) -> Form:
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    limits = UploadLimits(services.settings.max_upload_bytes, services.settings.upload_stall_timeout_s)
+    declared = request.content_length
+    if kind == "multipart/form-data":
+        return await receive_form(
+            body_chunks(request.receive), services.budget, limits, content_type=content_type, declared_bytes=declared
+        )
+    if raw_body and (not kind or kind.startswith(RAW_BODY_TYPES)):
+        filename = clean_filename(request.query_params.get("filename", "recording"))
+        upload = await receive_body(
+            body_chunks(request.receive),
+            services.budget,
+            limits,
+            declared_bytes=declared,
+            filename=filename,
+            content_type=kind or "application/octet-stream",
+        )
+        return Form((), upload)
+    raise UnsupportedBody(kind or "unknown", _body_hint(raw_body))
+
+
+def _body_hint(raw_body: bool) -> str:
+    hint = "Send a form ('multipart/form-data') with the recording in the field 'file'"
+    return f"{hint}, or the recording as the whole body with a content type such as 'audio/mpeg'." if raw_body else f"{hint}."
+
+
+def clean_filename(name: str) -> str:
+    """The last part of whatever path a client sent, without control characters, of bounded length."""
+    last = PurePosixPath(PureWindowsPath(name).name).name
+    return "".join(char for char in last if char.isprintable())[:MAX_FILENAME_CHARS].strip() or "recording"
+
+
+def title_of(filename: str) -> str:
+    name = clean_filename(filename)
+    return name.rpartition(".")[0] or name
+
+
+def read_idempotency_key(request: ApiRequest) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise InvalidField("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+    return key

@@ -1,0 +1,16 @@
+"""A transcript together with its running job, if it has one."""
+
+from __future__ import annotations
+
+from appliance.api.services import Services
+from appliance.domain import TranscriptRecord
+from appliance.jobs import Job
+
+
+async def find_live(services: Services, key: str, owner: str | None) -> tuple[TranscriptRecord, Job | None]:
+    """The record, and its job while it has one; a job that ends between the two looks is seen as ended. Raises `NotFound`."""
+    record = await services.store.transcripts.get(key, owner)
+    job = services.jobs.find(record.id)
+    if job is None and not record.state.is_final:
+        record = await services.store.transcripts.get(key, owner)
+    return record, job

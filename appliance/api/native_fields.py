@@ -1,0 +1,155 @@
+"""The native dialect's fields, as `TranscribeOptions`. API.md section 1 names them; every other name is refused."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from appliance.api.fields import MAX_PROMPT_CHARS, MAX_TITLE_CHARS, Fields
+from appliance.api.intake import Ask
+from appliance.api.services import Services
+from appliance.api.site_models import check_capabilities, resolve_model
+from appliance.catalogue import Model
+from appliance.domain import ChannelMode, Priority, SpeakerCount, Task, TranscribeOptions
+from appliance.errors import InvalidField, NotAvailable
+from appliance.settings import Settings
+
+RESPONSE_FORMATS = ("json", "verbose_json", "text", "srt", "vtt")
+MAX_SPEAKERS = 50
+MAX_MODELS = 6
+
+KNOWN = (
+    "model",
+    "models",
+    "language",
+    "languages",
+    "task",
+    "diarize",
+    "speakers",
+    "min_speakers",
+    "max_speakers",
+    "channels",
+    "audio_track",
+    "hotwords",
+    "prompt",
+    "temperature",
+    "word_timestamps",
+    "title",
+    "filename",
+    "priority",
+    "private",
+    "callback_url",
+    "response_format",
+)
+
+
+def parse_native(fields: Fields, services: Services) -> Ask:
+    """Raises `InvalidField`, `NotAvailable`, `UnknownModel`, `LanguageUnsupported`, each naming the field."""
+    models = read_models(fields, services)
+    options = read_options(fields, models[0])
+    for model in models:
+        check_capabilities(model, options)
+    if fields.boolean("private"):
+        raise NotAvailable("private", "transcripts that only the browser can read come with a later version")
+    return Ask(
+        options=options,
+        models=tuple(model.id for model in models),
+        title=fields.limited("title", MAX_TITLE_CHARS) or "",
+        priority=Priority(priority) if (priority := fields.choice("priority", [*Priority])) else None,
+        callback_url=read_callback_url(fields, services.settings),
+        response_format=fields.choice("response_format", RESPONSE_FORMATS) or "json",
+    )
+
+
+def read_models(fields: Fields, services: Services) -> tuple[Model, ...]:
+    """The model, or the several to compare; the first of them is the transcript, the others its alternatives."""
+    names = fields.many("models", separators=",")
+    if not names:
+        return (resolve_model(services, fields.text("model")),)
+    if "model" in fields:
+        raise InvalidField("models", "cannot be combined with 'model'", "Name them all in 'models'; the first is the main one.")
+    models = tuple(resolve_model(services, name) for name in names)
+    if len(models) > MAX_MODELS:
+        raise InvalidField("models", f"may name {MAX_MODELS} at most")
+    if len({model.id for model in models}) < len(models):
+        raise InvalidField("models", f"names the same model twice ({', '.join(model.id for model in models)})")
+    return models
+
+
+def read_options(fields: Fields, model: Model) -> TranscribeOptions:
+    channels = ChannelMode(fields.choice("channels", [*ChannelMode]) or ChannelMode.MIX)
+    speakers = read_speakers(fields)
+    diarize = read_diarize(fields, speakers, channels)
+    language = fields.language("language")
+    languages = fields.languages("languages", separators=",")
+    if language and languages:
+        raise InvalidField("languages", "cannot be combined with 'language'", "'languages' limits what is detected.")
+    return TranscribeOptions(
+        model=model.id,
+        language=language,
+        allowed_languages=languages,
+        task=read_task(fields),
+        word_timestamps=read_word_timestamps(fields, model),
+        diarize=diarize,
+        speakers=speakers,
+        channels=channels,
+        audio_track=fields.integer("audio_track", 0, 99),
+        hotwords=fields.hotwords("hotwords", separators=",\n"),
+        initial_prompt=fields.limited("prompt", MAX_PROMPT_CHARS),
+        temperature=fields.number("temperature", 0.0, 1.0),
+    )
+
+
+def read_task(fields: Fields) -> Task:
+    return "translate" if fields.choice("task", ("transcribe", "translate")) == "translate" else "transcribe"
+
+
+def read_word_timestamps(fields: Fields, model: Model) -> bool:
+    """Wanted unless declined; a model that has none is only refused to those who ask for them."""
+    asked = fields.boolean("word_timestamps")
+    return model.word_timestamps if asked is None else asked
+
+
+def read_speakers(fields: Fields) -> SpeakerCount:
+    exact = fields.integer("speakers", 0, MAX_SPEAKERS) or None  # 0: detect
+    least = fields.integer("min_speakers", 1, MAX_SPEAKERS)
+    most = fields.integer("max_speakers", 1, MAX_SPEAKERS)
+    if exact and (least or most):
+        raise InvalidField("speakers", "cannot be combined with 'min_speakers' or 'max_speakers'")
+    if least and most and least > most:
+        raise InvalidField("min_speakers", f"({least}) is larger than 'max_speakers' ({most})")
+    return SpeakerCount(exact=exact, at_least=least, at_most=most)
+
+
+def read_diarize(fields: Fields, speakers: SpeakerCount, channels: ChannelMode) -> bool:
+    """Asked for by name or by a number of speakers; the two must not contradict each other, nor `channels=separate`."""
+    counted = speakers != SpeakerCount()
+    asked = fields.boolean("diarize")
+    if counted and asked is False:
+        raise InvalidField("speakers", "was sent together with 'diarize=false'", "Leave one of the two out.")
+    if channels is ChannelMode.SEPARATE and counted:
+        raise InvalidField("speakers", "has no meaning with 'channels=separate'", "There, each channel is one speaker.")
+    return counted if asked is None else asked
+
+
+def read_callback_url(fields: Fields, settings: Settings) -> str | None:
+    url = fields.text("callback_url")
+    if url is None:
+        return None
+    if not settings.webhook_targets:
+        raise NotAvailable("callback_url", "webhooks are switched off", "An administrator allows targets with 'webhook_targets'.")
+    if not any(_is_below(url, target) for target in settings.webhook_targets):
+        raise InvalidField("callback_url", "points to a target that the administrator has not allowed")
+    return url
+
+
+def _is_below(url: str, target: str) -> bool:
+    """Same scheme, host and port, and a path below the target's: a plain prefix would let `https://in.lan.evil.example` pass."""
+    try:
+        given, allowed = urlsplit(url), urlsplit(target)
+        same_origin = (given.scheme, given.hostname, given.port) == (allowed.scheme, allowed.hostname, allowed.port)
+    except ValueError:  # a port that is no number
+        return False
+    if not same_origin or "@" in given.netloc or ".." in unquote(given.path).split("/") or "\\" in url:
+        return False
+    prefix = allowed.path.rstrip("/")
+    return given.path == prefix or given.path.startswith(f"{prefix}/")

@@ -1,0 +1,36 @@
+"""Which model a request means, what it can do, and whether it is in memory now."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from appliance.api.services import Services
+from appliance.catalogue import Model
+from appliance.domain import TranscribeOptions
+from appliance.engine.protocol import Role
+from appliance.errors import LanguageUnsupported, NotAvailable
+
+
+def resolve_model(services: Services, name: str | None) -> Model:
+    """The installed recognition model of this name or alias; the default one for None.
+
+    Raises `UnknownModel`, and `ModelNotInstalled` when the site's own choice is missing.
+    """
+    settings = services.settings
+    return services.shelf.resolve(name or settings.default_model, settings.default_model, settings.model_aliases)
+
+
+def check_capabilities(model: Model, options: TranscribeOptions) -> None:
+    """Raises `LanguageUnsupported` or `NotAvailable` rather than let a model ignore what was asked of it."""
+    for language in (*([options.language] if options.language else []), *options.allowed_languages):
+        if language not in model.languages:
+            raise LanguageUnsupported(language, model.id)
+    if options.task == "translate" and not model.translation:
+        raise NotAvailable("task", f"the model '{model.id}' cannot translate", "Use a multilingual model.")
+    if options.word_timestamps and not model.word_timestamps:
+        raise NotAvailable("word_timestamps", f"the model '{model.id}' gives no word times")
+
+
+def is_loaded(services: Services, model_id: str) -> bool:
+    workers = [worker for worker in services.pool.status() if worker.role is Role.RECOGNIZE]
+    return any(PurePath(name).name == model_id for worker in workers for name in worker.models)
