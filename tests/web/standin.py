@@ -32,6 +32,7 @@ class Standin:
         self.upload_gate = threading.Event()  # an upload is read to the half until this is set
         self.upload_gate.set()
         self.requests: list[str] = []
+        self.forbidden: set[str] = set()  # paths the key lacks the scope for
         self._events: dict[str, asyncio.Queue[tuple[str, Json] | None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server = uvicorn.Server(
@@ -90,6 +91,8 @@ class Standin:
     async def _check(self, request: Request[Any, Any, Any]) -> Response[Json] | None:
         self.requests.append(f"{request.method} {request.url.path}")
         public = request.url.path == "/" or request.url.path.startswith("/static/")
+        if request.url.path in self.forbidden:
+            return refuse(403, "forbidden", "This API key may not do that.")
         if public or request.headers.get("Authorization") == f"Bearer {KEY}":
             return None
         return refuse(401, "unauthorized", "This API key is not valid here, or no longer.")
@@ -134,15 +137,18 @@ class Standin:
             return await self._accept(request)
 
         @patch("/api/v1/transcripts/{slug:str}")
-        async def edit(slug: str, request: Request[Any, Any, Any]) -> Json:
+        async def edit(slug: str, request: Request[Any, Any, Any]) -> Response[Json]:
             changes = await request.json()
             self.patches.append(changes)
             record = self.transcripts[slug]
-            names = changes["speakers"]
+            if changes["revision"] != record["revision"]:
+                return refuse(409, "stale_revision", "The transcript has changed since.")
+            record["title"] = changes.get("title", record["title"])
+            names = changes.get("speakers", {})
             for speaker in record["speakers"]:
                 speaker["name"] = names.get(speaker["label"], speaker["name"])
             record["revision"] += 1
-            return record
+            return Response(record)
 
         @delete("/api/v1/transcripts/{slug:str}")
         async def erase(slug: str) -> None:

@@ -182,6 +182,28 @@ def test_a_speaker_gets_a_name_on_the_revision_that_was_read(signed_in: Page, st
     assert standin.patches == [{"revision": 4, "speakers": {"SPEAKER_01": "Nurse Okafor"}}]
 
 
+def test_a_title_is_changed_and_an_edit_of_somebody_else_is_not_written_over(signed_in: Page, standin: Standin) -> None:
+    standin.put(talk.record("title", "rec_0042.wav"))
+    signed_in.goto(f"{standin.url}#t/title")
+    for title in ("Ward round", "Too late"):
+        signed_in.get_by_role("button", name="Rename").click()
+        signed_in.get_by_label("Title").fill(title)
+        signed_in.get_by_role("button", name="Save").click()
+        expect(signed_in.get_by_role("heading", name="Ward round")).to_be_visible()
+        standin.transcripts["title"]["revision"] = 7
+    expect(signed_in.locator(".failure")).to_contain_text("The transcript has changed since.")
+    assert standin.transcripts["title"]["title"] == "Ward round"
+
+
+def test_a_key_that_may_only_read_is_told_so(page: Page, standin: Standin) -> None:
+    standin.forbidden.add("/v1/models")
+    standin.put(talk.record("open", "Ward round"))
+    page.goto(f"{standin.url}#key={KEY}")
+    expect(page.locator("#not-allowed")).to_have_text("This key may read transcripts, but not send recordings.")
+    expect(page.locator("#drop")).to_be_hidden()
+    expect(page.locator("#shelf-list li")).to_have_count(1)
+
+
 def test_the_documents_are_downloaded_under_their_names(signed_in: Page, standin: Standin) -> None:
     standin.put(talk.record("paper", "Ward round"))
     signed_in.goto(f"{standin.url}#t/paper")

@@ -13,6 +13,7 @@ const SPEAKER_FIELDS = {
 
 export class Compose {
   #queue = [];
+  #refused = false;
   #sending = false;
 
   /** @param onAccepted called with the appliance's answer and whether nothing else is waiting to be sent */
@@ -29,14 +30,28 @@ export class Compose {
     window.addEventListener("beforeunload", (event) => this.#sending && event.preventDefault());
   }
 
-  /** Fills the choices that depend on the appliance. */
+  /** Fills the choices that depend on the appliance; a key that may only read gets a sentence instead of the form. */
   async loadChoices() {
-    const [models, languages] = await Promise.all([api.models(), api.languages()]);
-    fillModels(byId("model"), models.models);
-    fillLanguages(byId("language"), languages.languages);
+    try {
+      const [models, languages] = await Promise.all([api.models(), api.languages()]);
+      fillModels(byId("model"), models.models);
+      fillLanguages(byId("language"), languages.languages);
+      this.#allow("");
+    } catch (error) {
+      if (error.status !== 403) throw error;
+      this.#allow("This key may read transcripts, but not send recordings.");
+    }
+  }
+
+  #allow(refusal) {
+    this.#refused = refusal !== "";
+    for (const id of ["options", "drop"]) byId(id).hidden = this.#refused;
+    byId("not-allowed").hidden = !this.#refused;
+    setText(byId("not-allowed"), refusal);
   }
 
   add(files) {
+    if (this.#refused) return;
     const fields = chosenFields(); // as they are now; later changes are for later recordings
     const added = [...files].map((file) => new Sending(file, fields, (sending) => this.#forget(sending)));
     if (!added.length) return;

@@ -301,7 +301,17 @@ export class TranscriptView {
     );
     this.actions.replaceChildren(
       done ? el("div", { class: "downloads", role: "group", "aria-label": "Download" }, el("span", { "aria-hidden": "true" }, "Download"), ...downloads) : "",
-      isRunning(this.#record.status) ? "" : el("button", { type: "button", class: "quiet delete", onclick: () => this.#delete() }, "Delete"),
+      isRunning(this.#record.status) ? "" : this.#changes(done),
+    );
+  }
+
+  #changes(done) {
+    const button = (name, more, onclick) => el("button", { type: "button", class: `quiet ${more}`, onclick }, name);
+    return el(
+      "div",
+      { class: "changes" },
+      done ? button("Rename", "", () => this.#retitle()) : "",
+      button("Delete", "delete", () => this.#delete()),
     );
   }
 
@@ -324,9 +334,21 @@ export class TranscriptView {
     const given = this.#record.speakers.find((speaker) => speaker.label === label)?.name ?? "";
     const name = await askDialog({ title: `Who is ${this.nameOf(label)}?`, label: "Name", value: given });
     if (name === null || name === given) return;
+    await this.#edit({ speakers: { [label]: name || null } });
+  }
+
+  async #retitle() {
+    const title = await askDialog({ title: "Rename this transcript", label: "Title", value: this.#record.title });
+    if (!title || title === this.#record.title) return;
+    await this.#edit({ title });
+    this.onChanged();
+  }
+
+  /** On the revision that is shown: an edit that somebody else made meanwhile is not written over, but said. */
+  async #edit(changes) {
     await this.#try(async () => {
-      this.#take(await api.edit(this.#record.slug, { revision: this.#record.revision, speakers: { [label]: name || null } }));
-      announce(`${name || "The speaker"}: saved`);
+      this.#take(await api.edit(this.#record.slug, { revision: this.#record.revision, ...changes }));
+      announce("Saved");
     });
   }
 
