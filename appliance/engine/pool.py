@@ -67,7 +67,7 @@ class WorkerPool:
         workers = self._workers[Role.RECOGNIZE]
         for worker in workers:
             worker.start()
-        await self._until(lambda: all(w.accepts or w.state in _HOPELESS for w in workers))
+        await self.settled()
         if broken := [w for w in workers if not w.accepts]:
             problem, hint = broken[0].problem or "the engine did not start", broken[0].hint
             await self.stop()
@@ -81,6 +81,11 @@ class WorkerPool:
         """Start the workers of a role that will be needed soon."""
         for worker in self._workers[role]:
             worker.start()
+
+    async def settled(self) -> None:
+        """Until every worker that was started is ready, or will not be."""
+        settled = (WorkerState.STOPPED, WorkerState.READY, *_HOPELESS)
+        await self._until(lambda: all(worker.state in settled for workers in self._workers.values() for worker in workers))
 
     async def recognize(self, request: RecognizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Transcript:
         """Cancelling the task ends the work within one batch. `alone`: no other call is in the worker meanwhile.

@@ -43,6 +43,7 @@ from appliance.jobs.job import Job, Submission
 from appliance.jobs.progress import Meter, Speeds
 from appliance.jobs.queue import WaitingLine
 from appliance.jobs.runner import Assignment, Heard, Runner, tells_speakers_apart
+from appliance.jobs.webhooks import Webhooks, check_target
 from appliance.settings import Settings
 from appliance.store import NewTranscript, Store
 
@@ -108,6 +109,7 @@ class Jobs:
         self._keys: dict[tuple[str, str], _Run] = {}  # of those, the ones sent with an Idempotency-Key
         self._door = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._webhooks = Webhooks(settings, store.webhooks) if store and settings.webhook_targets else None
         self._unkept = 0
         self._listeners: list[Callable[[Job], None]] = []
         self._ended: Counter[JobState] = Counter()
@@ -116,9 +118,11 @@ class Jobs:
         self._work_s = 0.0
 
     async def start(self) -> None:
-        """What an earlier process left unfinished is marked as interrupted."""
+        """What an earlier process left unfinished is marked as interrupted; webhooks that are due are sent."""
         if self._store and (n := await self._store.transcripts.interrupt_unfinished()):
             log.warning("%d transcripts were unfinished when the appliance last stopped; they are marked as interrupted", n)
+        if self._webhooks:
+            self._webhooks.start()
 
     async def stop(self) -> None:
         """Take no more, give the accepted ones `drain_timeout_s` to finish, then mark the rest as interrupted."""
@@ -131,6 +135,8 @@ class Jobs:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._webhooks:
+            await self._webhooks.stop()
 
     # --- for everybody ------------------------------------------------------------------------------------------------
 
@@ -141,6 +147,8 @@ class Jobs:
         `ModelDamaged`, `IdempotencyMismatch`, `NotAvailable`, `DiskFull`.
         """
         try:
+            if submission.callback_url is not None:
+                check_target(submission.callback_url, self._settings.webhook_targets)
             models = await asyncio.to_thread(self._models, submission)
             async with self._door:  # two uploads with one key come one after the other
                 job = await self._admit(submission, models)
@@ -378,6 +386,8 @@ class Jobs:
             del self._keys[run.key]
         self._ended[record.state] += 1
         _conclude(run.job, record, result)
+        if self._webhooks:
+            self._webhooks.notice()
         for listener in self._listeners:
             listener(run.job)
         self._fill_places()

@@ -9,6 +9,7 @@ import math
 import os
 import struct
 import wave
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from appliance.domain import TranscribeOptions
 from appliance.engine.gpu import CPU, DeviceChoice
 from appliance.engine.pool import WorkerPool
 from appliance.engine.protocol import Role
+from appliance.engine.supervisor import Patience
 from appliance.errors import ModelNotInstalled, UnknownModel
 from appliance.jobs import Job, Jobs, Submission
 from appliance.settings import Settings
@@ -95,25 +97,59 @@ class Bench:
         return next(status.pid for status in self.pool.status() if status.role is role)
 
 
+class Shared:
+    """One loop and one pool for all quick tests: starting processes is what takes their time."""
+
+    runner: asyncio.Runner | None = None
+    pool: WorkerPool | None = None
+
+    @classmethod
+    async def get_pool(cls) -> WorkerPool:
+        if cls.pool is None:
+            cls.pool = make_pool()
+            await cls.pool.start()
+        return cls.pool
+
+    @classmethod
+    def get_runner(cls) -> asyncio.Runner:
+        cls.runner = cls.runner or asyncio.Runner()
+        return cls.runner
+
+    @classmethod
+    def close(cls) -> None:
+        if cls.runner and cls.pool:
+            cls.runner.run(cls.pool.stop())
+        if cls.runner:
+            cls.runner.close()
+        cls.runner = cls.pool = None
+
+
+def make_pool(recognizer: str = FAKE, diarizer: str = FAKE) -> WorkerPool:
+    patience = Patience(start_s=30.0, silence_s=30.0, longest_pause_s=0.05)
+    settings: dict[str, Any] = {}
+    backends = {Role.RECOGNIZE: recognizer, Role.DIARIZE: diarizer}
+    return WorkerPool(Settings(**settings), DeviceChoice((CPU,), "a test"), backends=backends, patience=patience)
+
+
 @asynccontextmanager
-async def bench(
-    folder: Path, *, recognizer: str = FAKE, diarizer: str = FAKE, budget_bytes: int = 64 * 2**20, **settings: Any
-) -> AsyncIterator[Bench]:
-    """After it: no byte of audio is held."""
+async def bench(folder: Path, *, diarizer: str = FAKE, budget_bytes: int = 64 * 2**20, **settings: Any) -> AsyncIterator[Bench]:
+    """After it no byte of audio is held. Another diarizer means a pool of its own."""
     models = folder / "models"
     models.mkdir(exist_ok=True)
     known = Settings(data_dir=folder, models_dir=models, default_model="fake", memory_budget_bytes=budget_bytes, **settings)
     store = await Store.open(folder / "appliance.db")
-    pool = WorkerPool(known, DeviceChoice((CPU,), "a test"), backends={Role.RECOGNIZE: recognizer, Role.DIARIZE: diarizer})
+    pool = await Shared.get_pool() if diarizer == FAKE else make_pool(diarizer=diarizer)
     budget = MemoryBudget(known.memory_budget_bytes)
     jobs = Jobs(known, store, pool, FakeShelf(models), budget)
     try:
-        await pool.start()
+        if pool is not Shared.pool:
+            await pool.start()
         await jobs.start()
         yield Bench(jobs, store, pool, budget, models)
     finally:
         await jobs.stop()
-        await pool.stop()
+        if pool is not Shared.pool:
+            await pool.stop()
         await store.close()
     assert budget.used_bytes == 0
 
@@ -126,20 +162,30 @@ def upload_of(content: bytes, filename: str, budget: MemoryBudget) -> Upload:
 
 
 def run(test: Coroutine[Any, Any, None], within_s: float = 60.0) -> None:
-    """Run a test; no file descriptor may be left."""
-    before = _descriptors()
-    asyncio.run(asyncio.wait_for(test, within_s))
-    assert _descriptors() == before
+    """Run a test; no audio and no other file descriptor of it may be left."""
+
+    async def watched() -> None:
+        pool = await Shared.get_pool()
+        pool.prepare(Role.DIARIZE)
+        await pool.settled()
+        before = _descriptors()
+        async with asyncio.timeout(within_s):
+            await test
+        await pool.settled()
+        assert _descriptors() == before
+
+    Shared.get_runner().run(watched())
 
 
-def _descriptors() -> list[str]:
+def _descriptors() -> Counter[str]:
+    """What this process has open, by kind: sockets and pipes are counted, files named."""
     found = []
     for fd in os.listdir("/proc/self/fd"):
         try:
             found.append(os.readlink(f"/proc/self/fd/{fd}"))
         except FileNotFoundError:  # of the listing itself
             continue
-    return sorted(path for path in found if not path.startswith("/proc/"))
+    return Counter(path.partition(":[")[0] for path in found if not path.startswith("/proc/"))
 
 
 def tone(seconds: float, hertz: float, channels: int) -> bytes:
