@@ -83,6 +83,16 @@ def transaction(db: Database, mode: str = "IMMEDIATE") -> Iterator[None]:
         raise
 
 
+def empty_log(db: Database, wait_ms: int) -> bool:
+    """Move the log into the database and cut it to nothing; False when a reader was in the way for `wait_ms`."""
+    db.conn.execute(f"PRAGMA busy_timeout = {wait_ms}")
+    try:
+        is_busy, _, _ = db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        db.conn.execute(f"PRAGMA busy_timeout = {WRITE_WAIT_MS}")
+    return not is_busy
+
+
 @contextmanager
 def typed_errors(path: Path) -> Iterator[None]:
     """Turns what SQLite says about disks and locks into our errors; the rest is a defect and passes."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlite_utils import Database
 
-from appliance.store.database import WRITE_WAIT_MS, first, transaction
+from appliance.store.database import empty_log, first, transaction
 from appliance.store.rows import now, time_text
 from appliance.store.search import unindex
 
@@ -47,7 +47,7 @@ class Eraser:
             self._log_is_clean = False
             return Step.MORE
         if not self._log_is_clean:
-            self._log_is_clean = _empty_log(db)
+            self._log_is_clean = empty_log(db, READER_WAIT_MS)
         return Step.GONE if self._log_is_clean else Step.DELAYED
 
     def chore(self, db: Database) -> float | None:
@@ -61,13 +61,3 @@ def _erase_chunk(db: Database, transcript_id: int) -> None:
     deleted = db.conn.execute(f"DELETE FROM segments WHERE rowid IN ({chosen})", (transcript_id, CHUNK_ROWS)).rowcount  # noqa: S608
     if unindexed < CHUNK_ROWS and deleted < CHUNK_ROWS:
         db.conn.execute("DELETE FROM transcripts WHERE id = ?", (transcript_id,))  # takes all that refers to it along
-
-
-def _empty_log(db: Database) -> bool:
-    """Move the log into the database and cut it to nothing; False when a reader is in the way."""
-    db.conn.execute(f"PRAGMA busy_timeout = {READER_WAIT_MS}")
-    try:
-        is_busy, _, _ = db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    finally:
-        db.conn.execute(f"PRAGMA busy_timeout = {WRITE_WAIT_MS}")
-    return not is_busy

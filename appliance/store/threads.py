@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
-from appliance.errors import ApplianceError
-from appliance.store.database import connect, transaction, typed_errors
+from appliance.errors import ApplianceError, DiskFull
+from appliance.store.database import connect, empty_log, transaction, typed_errors
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -90,10 +90,19 @@ class Writer:
         if not future.set_running_or_notify_cancel():
             return
         try:
-            with typed_errors(self._path):
-                future.set_result(work(self._db))
+            future.set_result(self._attempt(work))
         except BaseException as error:  # noqa: BLE001 - the request's end on this thread: whoever waits gets the error
             future.set_exception(error)
+
+    def _attempt(self, work: Callable[[Database], T]) -> T:
+        """On a full disk once more: the log may hold the room that is missing. A transaction that failed left nothing."""
+        try:
+            with typed_errors(self._path):
+                return work(self._db)
+        except DiskFull:
+            with typed_errors(self._path):
+                empty_log(self._db, wait_ms=0)
+                return work(self._db)
 
     def _do_chore(self) -> None:
         self._chore_at = None
