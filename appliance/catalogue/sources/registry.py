@@ -74,7 +74,7 @@ class RegistrySource:
 
     def _download(self, client: httpx.Client, wheel: Wheel, place: Workplace, progress: Progress) -> None:
         path = _part(place, wheel)
-        progress.begin(f"downloading {wheel.project}", wheel.size_bytes)
+        progress.begin(f"downloading package {wheel.project}", wheel.size_bytes)
         with PartFile(path, wheel.size_bytes, progress.advance) as part:
             if not part.is_complete:
                 receive(client, self._locate(client, wheel), part)
