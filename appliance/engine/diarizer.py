@@ -34,6 +34,7 @@ from pyannote.audio.models.segmentation import PyanNet
 from pyannote.audio.pipelines.clustering import AgglomerativeClustering, VBxClustering
 from pyannote.audio.utils.powerset import Powerset
 from pyannote.core import SlidingWindow, SlidingWindowFeature
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 
@@ -84,7 +85,7 @@ def _load_network(model_dir: Path, stem: str, device: str) -> Any:  # noqa: ANN4
         network.specifications = _specifications(description["specifications"])
         network.build()
         network.load_state_dict(load_file(model_dir / f"{stem}.safetensors"))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelDamaged(model_dir.name, f"{stem}.safetensors or {stem}.json") from error
     network.eval()
     return network.to(device)
@@ -245,7 +246,7 @@ class PyannoteDiarizer(Diarizer):
                     embeddings=embeddings,
                     segmentations=heard,
                     min_clusters=at_least,
-                    max_clusters=at_most,
+                    max_clusters=at_most or math.inf,
                     num_clusters=at_least if at_least == at_most else None,
                 )
         clusters = _renumber(clusters, talks)
