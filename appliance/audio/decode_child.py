@@ -26,6 +26,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.filter import Graph
+from av.stream import Discard
 from numpy.typing import NDArray
 
 from appliance.audio import decode_wire as wire
@@ -42,6 +43,7 @@ _GAP_TOLERANCE_S = 0.1  # smaller jumps are rounding of the container's clock
 _RESTART_S = 1.0  # a clock that falls back further than this has started anew
 _UNDECLARED_GAP_S = 600.0  # longest pause believed when the container does not say how long it is
 _CHECKED_CODECS = ("flac", "wavpack", "tta")  # damaged packets are known by their checksum: a hole is better than a blast of noise
+_TRAILING_GARBAGE = 10  # packets after the sound that may be tags rather than damaged sound
 _READ_ERRORS = 100  # places a damaged container may be unreadable at before the rest is given up
 
 
@@ -206,6 +208,14 @@ class Decoder:
             self._pcm_channels = self.first_channels(frame)
             self._samples = Samples(self._samples_fd, self._pcm_channels)
         self._keep_time(frame)
+        try:
+            self._convert(frame)
+        except av.FFmpegError as error:  # a shape that no resampler takes
+            _raise_if_memory(error)
+            self._converter, self._failed = None, self._failed + 1
+
+    def _convert(self, frame: AudioFrame) -> None:
+        assert self._samples is not None
         if self._converter is None:
             self._converter = Converter(frame, self._mode, self._pcm_channels)
             self._anchor_s, self._consumed = self._samples.written / SAMPLE_RATE_HZ, 0
@@ -216,6 +226,7 @@ class Decoder:
     def finish(self) -> float:
         """Returns the seconds that were decoded."""
         self._drain()
+        self.truncated |= self._failed > _TRAILING_GARBAGE
         if self._samples is None:
             return 0.0
         self._samples.flush()
@@ -308,6 +319,9 @@ def choose_track(container: InputContainer, track: int | None) -> AudioStream:
         stream = best
     if stream.codec_context is None or stream.codec_context.name not in formats.CODECS:
         raise Refusal(wire.Reason.NOT_MEDIA, "its sound is coded in a way that is not known here")
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all  # a video's pictures are skipped over, not read
     stream.codec_context.thread_count = 1  # the sandbox allows no more
     if stream.codec_context.name in _CHECKED_CODECS:
         stream.codec_context.options = {"err_detect": "crccheck+explode"}

@@ -61,16 +61,15 @@ FORMATS = (
 
 # Only sound is decoded: pictures and video in a file never reach their decoders, which are the larger part of FFmpeg.
 CODECS = (
-    "aac", "aac_latm", "ac3", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms",
-    "adpcm_swf", "adpcm_yamaha", "alac", "amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb", "ape", "atrac3", "cook",
-    "dca", "dss_sp", "dvaudio", "eac3", "flac", "g722", "g723_1", "g726", "g726le", "g729", "gsm", "gsm_ms", "ilbc", "mp1",
-    "mp1float", "mp2", "mp2float", "mp3", "mp3float", "mp3adu", "mp3adufloat", "mp3on4", "mp3on4float", "mpc7", "mpc8",
-    "nellymoser", "opus", "libopus", "pcm_alaw", "pcm_bluray", "pcm_dvd", "pcm_mulaw", "pcm_f32be", "pcm_f32le", "pcm_f64be",
-    "pcm_f64le", "pcm_s8", "pcm_s8_planar", "pcm_s16be", "pcm_s16be_planar", "pcm_s16le", "pcm_s16le_planar", "pcm_s24be",
-    "pcm_s24le", "pcm_s24le_planar", "pcm_s32be", "pcm_s32le", "pcm_s32le_planar", "pcm_s64be", "pcm_s64le", "pcm_u8",
-    "pcm_u16be", "pcm_u16le", "pcm_u24be", "pcm_u24le", "pcm_u32be", "pcm_u32le", "qcelp", "qdm2", "real_144", "real_288",
-    "s302m", "sipr", "speex", "libspeex", "truespeech", "tta", "vorbis", "wavpack", "wmalossless", "wmapro", "wmav1", "wmav2",
-    "wmavoice",
+    "aac", "aac_latm", "ac3", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "adpcm_swf", "adpcm_yamaha", "alac", "amrnb",
+    "amrwb", "libopencore_amrnb", "libopencore_amrwb", "ape", "atrac3", "cook", "dca", "dss_sp", "dvaudio", "eac3", "flac",
+    "g722", "g723_1", "g726", "g726le", "g729", "gsm", "gsm_ms", "ilbc", "mp1", "mp1float", "mp2", "mp2float", "mp3",
+    "mp3float", "mp3adu", "mp3adufloat", "mp3on4", "mp3on4float", "mpc7", "mpc8", "nellymoser", "opus", "libopus", "pcm_alaw",
+    "pcm_bluray", "pcm_dvd", "pcm_mulaw", "pcm_f32be", "pcm_f32le", "pcm_f64be", "pcm_f64le", "pcm_s8", "pcm_s8_planar",
+    "pcm_s16be", "pcm_s16be_planar", "pcm_s16le", "pcm_s16le_planar", "pcm_s24be", "pcm_s24le", "pcm_s24le_planar", "pcm_s32be",
+    "pcm_s32le", "pcm_s32le_planar", "pcm_s64be", "pcm_s64le", "pcm_u8", "pcm_u16be", "pcm_u16le", "pcm_u24be", "pcm_u24le",
+    "pcm_u32be", "pcm_u32le", "qcelp", "qdm2", "real_144", "real_288", "s302m", "sipr", "speex", "libspeex", "truespeech",
+    "tta", "mlp", "truehd", "vorbis", "wavpack", "wmalossless", "wmapro", "wmav1", "wmav2", "wmavoice",
 )  # fmt: skip
 
 
