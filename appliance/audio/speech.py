@@ -20,7 +20,7 @@ from appliance.domain import Span, Value
 FRAME_SAMPLES = 512  # what the model was trained on at 16 kHz
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ  # 32 ms
 _CONTEXT_SAMPLES = 64  # of the frame before, which the model wants in front of each frame
-_BLOCK_FRAMES = 512  # 16 s at a time; larger blocks are no faster and cost memory
+_BLOCK_FRAMES = 512  # 16 s at a time; larger blocks are no faster and cost memory, which onnxruntime keeps
 _STATE_SIZE = 128
 
 
@@ -45,7 +45,6 @@ class SpeechDetector:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # beside a decoder that has all cores; frames depend on each other anyway
         options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # the arena never gives memory back
         options.log_severity_level = 4
         model = importlib.resources.files("faster_whisper.assets").joinpath("silero_vad_v6.onnx").read_bytes()
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

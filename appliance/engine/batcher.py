@@ -76,9 +76,9 @@ class Lane(Generic[Features, Result]):
         self.priority = priority  # smaller goes first
         self.waiting: deque[_Entry[Features, Result]] = deque()
 
-    def submit(self, work: Work[Features, Result], *, first: bool = False) -> Future[Result]:
-        """Queue a task; `first` puts it before the lane's other tasks (a retry that holds up finished windows)."""
-        return self._batcher.submit(self, work, first=first)
+    def submit(self, *works: Work[Features, Result], first: bool = False) -> list[Future[Result]]:
+        """Queue tasks, at once so that they can share a batch; `first`: before the lane's other tasks (they hold up others)."""
+        return self._batcher.submit(self, works, first=first)
 
     def close(self) -> None:
         """Cancel what waits; a batch that is being decoded ends, and its results are dropped."""
@@ -114,16 +114,16 @@ class Batcher(Generic[Features, Result]):
             self._lanes.append(lane)
         return lane
 
-    def submit(self, lane: Lane[Features, Result], work: Work[Features, Result], *, first: bool) -> Future[Result]:
-        entry = _Entry(work)
+    def submit(self, lane: Lane[Features, Result], works: Sequence[Work[Features, Result]], *, first: bool) -> list[Future[Result]]:
+        entries = [_Entry(work) for work in works]
         with self._changed:
             if self._lost is not None:
                 raise self._lost
             if self._closed or lane not in self._lanes:
                 raise Cancelled
-            (lane.waiting.appendleft if first else lane.waiting.append)(entry)
+            lane.waiting = deque([*entries, *lane.waiting]) if first else deque([*lane.waiting, *entries])
             self._changed.notify()
-        return entry.future
+        return [entry.future for entry in entries]
 
     def close_lane(self, lane: Lane[Features, Result]) -> None:
         with self._changed:

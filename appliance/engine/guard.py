@@ -26,7 +26,10 @@ TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LOOP_REPEATS = 4  # the same words this often in a row
 UNHEARD_BELOW = 0.10  # fraction of a segment's time with voice
 FAINT_BELOW = 0.35
-GAP_S = 1.0  # speech without words shorter than this is a breath, a laugh, a cut-off syllable
+GAP_S = 1.2  # speech without words shorter than this is a breath, a laugh, a cut-off syllable
+_LONGEST_WORD_S = 2.0
+_GAP_MIN_LOGPROB = -0.8
+_GAP_MIN_PROBABILITY = 0.4
 _REACH_S = 0.35  # word times are this inexact
 _SECONDS_PER_CHARACTER = 0.05  # fast speech
 
@@ -85,6 +88,14 @@ class Voice:
         """Seconds of frames with voice in a stretch, widened by the inexactness of word times."""
         first, last = self._frames(start - _REACH_S, end + _REACH_S)
         return float(self._voiced[last] - self._voiced[first]) * FRAME_S
+
+    def runs(self, start: float, end: float) -> list[Span]:
+        """Stretches of voice between two times."""
+        first, last = self._frames(start, end)
+        inside = np.concatenate(([0], np.diff(self._voiced[first : last + 1]), [0]))
+        edges = np.flatnonzero(np.diff(inside))
+        times = [min(max((first + int(edge)) * FRAME_S, start), end) for edge in edges]
+        return [Span(start=a, end=b) for a, b in zip(times[::2], times[1::2], strict=True)]
 
     def _frames(self, start: float, end: float) -> tuple[int, int]:
         frames = len(self.probabilities)
@@ -215,22 +226,22 @@ def _run(words: Sequence[str], size: int) -> int:
     return longest // size + 1
 
 
-# --- coverage ---------------------------------------------------------------------------------------------------------
+# --- gaps ---------------------------------------------------------------------------------------------------------
 
 
 def gaps(spans: Sequence[Span], segments: Sequence[Segment]) -> tuple[Span, ...]:
-    """Stretches of speech longer than a second that no word covers (nor segment, where words have no times)."""
+    """Stretches of speech of more than a second that no word covers (nor segment, where words have no times)."""
     covered = sorted(_covered(segments))
     return tuple(gap for span in spans for gap in _uncovered(span, covered))
 
 
 def _covered(segments: Sequence[Segment]) -> Iterator[tuple[float, float]]:
-    """What each word can cover: alignment stretches a word over speech that was not recognised, so long words are capped."""
+    """What each word can cover: alignment stretches a word over speech that was not recognised, so no word covers seconds."""
     for segment in segments:
         if not segment.words:
             yield segment.start, segment.end
         for word in segment.words:
-            yield word.start, min(word.end, word.start + 0.6 + 0.12 * len(word.text))
+            yield word.start, word.end if word.end - word.start <= _LONGEST_WORD_S else word.start + _LONGEST_WORD_S / 2
 
 
 def _uncovered(span: Span, covered: Sequence[tuple[float, float]]) -> Iterator[Span]:
@@ -243,3 +254,13 @@ def _uncovered(span: Span, covered: Sequence[tuple[float, float]]) -> Iterator[S
         at = max(at, end)
     if span.end - at >= GAP_S:
         yield Span(start=at, end=span.end)
+
+
+def is_believable(decoded: DecodedWindow, voice: Voice) -> bool:
+    """Whether a gap's text, decoded without its context, may be added: it must be better than a window's own."""
+    return (
+        judge(decoded, voice) is Verdict.ACCEPT
+        and decoded.avg_logprob > _GAP_MIN_LOGPROB
+        and all(_word_probability(segment) > _GAP_MIN_PROBABILITY for segment in decoded.segments)
+        and not all(is_stock_phrase(segment.text) for segment in decoded.segments)
+    )

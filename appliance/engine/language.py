@@ -13,10 +13,13 @@ from collections.abc import Mapping, Sequence
 from appliance.domain import Value
 from appliance.engine.protocol import Window
 
-SWITCH_COST = 2.0  # nats: a lone window must be e^4 times likelier in its own language, one at an edge e^2 times
+SWITCH_COST = 1.7  # nats: a lone window must be 30 times likelier in its own language, one at an edge 5.5 times
 _FULL_WEIGHT_S = 10.0  # a window with less speech than this counts for less
 _FLOOR = 1e-4  # no single window can rule a language out
 UNCERTAIN_BELOW = 0.5
+TRY_OTHERS_BELOW = 0.65  # a short recording less sure than this is decoded in its likeliest languages, and the text decides
+TRY_AT_LEAST = 0.08
+TRY_AT_MOST = 3
 
 
 class Ballot(Value, frozen=True):
@@ -103,6 +106,17 @@ class LanguageVote:
         with self._lock:
             ballots = [self._ballots[start] for start in sorted(self._ballots)]
             return confidence(ballots, decide(ballots), code)
+
+    def candidates(self, least: float) -> tuple[str, ...]:
+        """Languages whose average probability over all windows is at least this, likeliest first."""
+        with self._lock:
+            ballots = list(self._ballots.values())
+        total = sum(b.weight for b in ballots)
+        shares: dict[str, float] = {}
+        for ballot in ballots:
+            for code, p in ballot.probabilities.items():
+                shares[code] = shares.get(code, 0.0) + ballot.weight * p / total
+        return tuple(sorted((code for code, share in shares.items() if share >= least), key=lambda code: -shares[code]))
 
     def _decide(self) -> dict[float, str]:
         starts = sorted(self._ballots)

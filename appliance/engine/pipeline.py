@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -34,6 +35,7 @@ _MODELS_KEPT = 2
 _DETECT_SHARE = 0.05  # of a job's time, that the voice detector takes
 _POLL_S = 0.25  # how often a waiting job asks whether it is still wanted
 _GAP_EDGE_S = 0.3
+_TRY_WINDOWS = 3  # a longer recording has votes enough
 
 Samples = NDArray[np.int16]
 WindowBatcher = Batcher[NDArray[np.float32], DecodedWindow]
@@ -78,7 +80,7 @@ class Recognizer:
             self.model(model_dir), Window(start=0.0, end=1.0, language="en"), np.zeros(SAMPLE_RATE_HZ, np.int16), DecodeOptions()
         )
         with self._batcher.open_lane() as lane:
-            lane.submit(task).result()
+            lane.submit(task)[0].result()
 
     def recognize(self, request: RecognizeRequest, samples: Samples, on_event: OnEvent, check: StopCheck) -> Transcript:
         """The transcript of `samples`, int16 at 16 kHz of shape (samples, channels).
@@ -139,14 +141,22 @@ class _WindowWork:
         self.gaps_open = 0
         self.final = False
 
+    @property
+    def language(self) -> str | None:
+        """What it was decoded in; None when it was not decoded yet."""
+        return self.attempts[0].language if self.attempts else None
+
+    def reset(self) -> None:
+        """Forget what was decided, to be decoded in another language."""
+        self.attempts, self.segments, self.cautions, self.final = [], [], [], False
+
 
 class _Gap:
     """Speech without words, decoded again as its own window."""
 
-    def __init__(self, owner: _WindowWork, span: Span, window: Window) -> None:
+    def __init__(self, owner: _WindowWork, span: Span) -> None:
         self.owner = owner
         self.span = span
-        self.window = window
 
 
 class _Channel:
@@ -201,10 +211,9 @@ class _Job:
         channels = self._listen()
         work = [item for channel in channels for item in channel.work]
         work.sort(key=lambda item: item.window.start)
-        for item in work:
-            self._submit(item, item.window, 0.0 if self._options.temperature is None else self._options.temperature)
+        self._submit(*((item, item.window) for item in work))
         self._decide(work)
-        self._decide_languages_again(channels, work)
+        self._decide_languages_again(channels)
         self._progress.show(Stage.RECOGNIZE, 1.0)
         return self._transcript(channels, work)
 
@@ -234,17 +243,27 @@ class _Job:
 
     # --- decoding ---
 
-    def _submit(self, item: _WindowWork | _Gap, window: Window, temperature: float) -> None:
-        owner = item.owner if isinstance(item, _Gap) else item
+    def _submit(self, *items: tuple[_WindowWork | _Gap, Window], temperature: float | None = None) -> None:
+        """Queue windows; the first attempts of a job together, whatever decides over finished ones before those."""
+        wanted = temperature if temperature is not None else self._options.temperature or 0.0
+        urgent = wanted > 0 or any(isinstance(item, _Gap) for item, _ in items)
+        futures = self._lane.submit(*(self._task(item, window, wanted) for item, window in items), first=urgent)
+        self._open += len(items)
+        for (item, _), future in zip(items, futures, strict=True):
+            future.add_done_callback(partial(self._report, item))
+
+    def _report(self, item: _WindowWork | _Gap, future: Future[DecodedWindow]) -> None:
+        """On the batcher's thread: hand a result over to the job's."""
+        self._done.put((item, future))
+
+    def _task(self, item: _WindowWork | _Gap, window: Window, temperature: float) -> WhisperTask:
+        channel = item.owner.channel if isinstance(item, _Gap) else item.channel
         if window.language is None and self._language is not None:
             window = msgspec.structs.replace(window, language=self._language)
         options = DecodeOptions(
             task=self._options.task, prompt=self._prompt, temperature=temperature, words=self._options.word_timestamps
         )
-        task = WhisperTask(self._model, window, owner.channel.cut(window), options, owner.channel.choose_language)
-        self._open += 1
-        future = self._lane.submit(task, first=temperature > 0 or isinstance(item, _Gap))
-        future.add_done_callback(lambda done: self._done.put((item, done)))
+        return WhisperTask(self._model, window, channel.cut(window), options, channel.choose_language)
 
     def _decide(self, work: Sequence[_WindowWork]) -> None:
         """Take results as they come until every window is final; show them in order."""
@@ -281,7 +300,7 @@ class _Job:
         if verdict is guard.Verdict.RETRY:
             following = guard.next_temperature(decoded.temperature, self._options.temperature)
             if following is not None:
-                self._submit(item, msgspec.structs.replace(item.window, language=decoded.language), following)
+                self._submit((item, msgspec.structs.replace(item.window, language=decoded.language)), temperature=following)
                 return
             decoded = guard.best(item.attempts)
         segments = () if verdict is guard.Verdict.SILENT else decoded.segments
@@ -289,7 +308,7 @@ class _Job:
 
     def _accept(self, item: _WindowWork, segments: Sequence[Segment], code: str) -> None:
         """Review a window's text, then decode again what was heard but has no words."""
-        reviewed = guard.review(words.sentences(segments), item.channel.voice, hints=self._hints())
+        reviewed = self._review(item, segments)
         item.segments = list(reviewed.kept)
         item.cautions = list(reviewed.cautions)
         spans = [s for s in item.channel.voice.spans if s.end > item.window.start and s.start < item.window.end]
@@ -299,23 +318,24 @@ class _Job:
             # A gap as large as its window was just decoded, and a second time would say the same.
             if window.end - window.start < 0.8 * (item.window.end - item.window.start):
                 item.gaps_open += 1
-                self._submit(_Gap(item, gap, window), window, 0.0)
+                self._submit((_Gap(item, gap), window), temperature=0.0)
             else:
                 item.cautions.append(_without_words(gap))
         item.final = item.gaps_open == 0
 
     def _take_gap(self, gap: _Gap, decoded: DecodedWindow) -> None:
         item = gap.owner
-        found: tuple[Segment, ...] = ()
-        if guard.judge(decoded, item.channel.voice) is guard.Verdict.ACCEPT:
-            found = guard.review(words.sentences(decoded.segments), item.channel.voice, hints=self._hints()).kept
-        found = tuple(s for s in found if not guard.is_stock_phrase(s.text))
-        if found:
-            item.segments = sorted([*item.segments, *found], key=lambda s: s.start)
-        else:
+        before = item.segments
+        if guard.is_believable(decoded, item.channel.voice):
+            item.segments = words.insert(before, self._review(item, decoded.segments).kept, gap.span)
+        if item.segments == before:
             item.cautions.append(_without_words(gap.span))
         item.gaps_open -= 1
         item.final = item.gaps_open == 0
+
+    def _review(self, item: _WindowWork, segments: Sequence[Segment]) -> guard.Reviewed:
+        voice = item.channel.voice
+        return guard.review(words.sentences(words.tighten(segments, voice)), voice, hints=self._hints())
 
     def _hints(self) -> tuple[str, ...]:
         options = self._options
@@ -323,19 +343,47 @@ class _Job:
 
     # --- languages ---
 
-    def _decide_languages_again(self, channels: Sequence[_Channel], work: Sequence[_WindowWork]) -> None:
+    def _decide_languages_again(self, channels: Sequence[_Channel]) -> None:
         """Windows were decoded in the language that seemed right then; with all votes in, some are decoded anew."""
-        again = []
+        again: list[tuple[_WindowWork, str]] = []
         for channel in channels:
+            preferred = self._try_languages(channel)
             by_start = channel.vote.decisions()
             for item in channel.work:
-                code = by_start.get(item.window.start)
-                if code is not None and item.attempts and item.attempts[0].language != code:
+                code = preferred or by_start.get(item.window.start)
+                if code is not None and item.language not in (None, code):
                     again.append((item, code))
-        for item, code in again:
-            item.attempts, item.segments, item.cautions, item.final = [], [], [], False
-            self._submit(item, msgspec.structs.replace(item.window, language=code), self._options.temperature or 0.0)
+        for item, _ in again:
+            item.reset()
+        self._submit(*((item, msgspec.structs.replace(item.window, language=code)) for item, code in again))
         self._decide([item for item, _ in again])
+
+    def _try_languages(self, channel: _Channel) -> str | None:
+        """Where the sound leaves the language of a short recording open, the text decides: the most probable one wins."""
+        spoken = [item for item in channel.work if item.language is not None]
+        if self._language is not None or not spoken or len(spoken) > _TRY_WINDOWS:
+            return None
+        main = spoken[0].language
+        if main is None or channel.vote.confidence(main) >= language.TRY_OTHERS_BELOW:
+            return None
+        candidates = channel.vote.candidates(language.TRY_AT_LEAST)[: language.TRY_AT_MOST]
+        scores = {code: self._score(spoken, code) for code in candidates}
+        return max(scores, key=scores.__getitem__) if scores else None
+
+    def _score(self, items: Sequence[_WindowWork], code: str) -> float:
+        """The average log-probability of the text of these windows in a language."""
+        tasks = [self._task(item, msgspec.structs.replace(item.window, language=code), 0.0) for item in items]
+        drafts = [self._wait(future) for future in self._lane.submit(*tasks, first=True)]
+        seconds = [draft.window.end - draft.window.start for draft in drafts]
+        return sum(d.avg_logprob * s for d, s in zip(drafts, seconds, strict=True)) / sum(seconds)
+
+    def _wait(self, future: Future[DecodedWindow]) -> DecodedWindow:
+        while True:
+            self._check()
+            try:
+                return future.result(timeout=_POLL_S)
+            except TimeoutError:
+                continue
 
     # --- the result ---
 

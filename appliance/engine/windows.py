@@ -18,9 +18,9 @@ from appliance.engine.protocol import Window
 WINDOW_S = 30.0
 EDGE_S = 1.0  # silence kept before and after: the model hears better with it, and soft onsets are not cut off
 LONG_SILENCE_S = 4.0  # more than this is left out: it costs time and invites invented text
-_EARLIEST_CUT_S = 16.0  # a window of running speech is not cut before this, or encoding padding would dominate
+_EARLIEST_CUT_S = 20.0  # a window of running speech is not cut before this: a short one costs as much to encode as a long one
 _GOOD_PAUSE_S = 1.0  # a longer pause is no better a place to cut
-_PREFER_LATE_PER_S = 0.03  # what a second more in the window is worth, in seconds of pause
+_PREFER_LATE_PER_S = 0.05  # what a second more in the window is worth, in seconds of pause
 _SMOOTHING_FRAMES = 5
 
 

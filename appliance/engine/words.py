@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
-from appliance.domain import Segment, Value, Word
+import msgspec
+
+from appliance.domain import Segment, Span, Value, Word
 
 _OPENING = "\"'“‘¿¡([{«-–"  # belongs to the word after it
 _CLOSING = "\"'”’.。,，!！?？:：;；)]}»、…%"  # belongs to the word before it
@@ -40,6 +43,10 @@ _ABBREVIATIONS = frozenset(
 MAX_SEGMENT_S = 15.0
 MAX_SEGMENT_CHARACTERS = 220
 LONG_PAUSE_S = 1.2  # ends a segment even in the middle of a sentence
+_STRETCHED_S = 0.8  # few words take longer
+_INNER_PAUSE_S = 0.3
+_SOFT_EDGE_S = 0.06
+_REACH_S = 0.3  # word times are this inexact
 _MIN_PART_S = 3.0  # a long sentence is not cut closer to its ends than this
 
 
@@ -137,6 +144,97 @@ def join_words(words: Sequence[Word]) -> str:
     return "".join((" " if word.space_before else "") + word.text for word in words).strip()
 
 
+class Runs(Protocol):
+    """Where there is voice: `guard.Voice`."""
+
+    def runs(self, start: float, end: float) -> Sequence[Span]:
+        """Stretches of voice between two times, in order."""
+
+
+def tighten(segments: Sequence[Segment], voice: Runs) -> list[Segment]:
+    """Words that alignment stretched over silence, cut back to the longest voice in them."""
+    return [_with_words(segment, tuple(_tighten_word(word, voice) for word in segment.words)) for segment in segments]
+
+
+def _tighten_word(word: Word, voice: Runs) -> Word:
+    if word.end - word.start <= _STRETCHED_S:
+        return word
+    runs = _join_close(voice.runs(word.start, word.end))
+    if not runs:
+        return word
+    main = max(runs, key=lambda run: run.duration)
+    start, end = max(word.start, main.start - _SOFT_EDGE_S), min(word.end, main.end + _SOFT_EDGE_S)
+    return msgspec.structs.replace(word, start=round(start, 2), end=round(end, 2))
+
+
+def _join_close(runs: Sequence[Span]) -> list[Span]:
+    joined: list[Span] = []
+    for run in runs:
+        if joined and run.start - joined[-1].end < _INNER_PAUSE_S:
+            joined[-1] = Span(start=joined[-1].start, end=run.end)
+        else:
+            joined.append(run)
+    return joined
+
+
+def _with_words(segment: Segment, words: tuple[Word, ...]) -> Segment:
+    if not words:
+        return segment
+    return msgspec.structs.replace(segment, words=words, start=words[0].start, end=words[-1].end, text=join_words(words))
+
+
+def insert(segments: Sequence[Segment], found: Sequence[Segment], gap: Span) -> list[Segment]:
+    """Segments with what was found in a gap between their words: only what lies in the gap, and nothing said twice.
+
+    Without word times only whole segments can be told apart.
+    """
+    parts = [part for segment in segments for part in _divide_at(segment, gap)]
+    before = [w for s in parts if s.start < gap.start for w in s.words]
+    after = [w for s in parts if s.start >= gap.start for w in s.words]
+    new = [_inside(segment, gap) for segment in found]
+    fresh = [segment for segment in _without_echo([s for s in new if s is not None], before, after) if segment.text]
+    return sorted([*parts, *fresh], key=lambda s: s.start) if fresh else list(segments)
+
+
+def _divide_at(segment: Segment, gap: Span) -> list[Segment]:
+    """A segment that reaches over the gap in two, so that the found text stands in its place."""
+    middle = (gap.start + gap.end) / 2
+    first = tuple(w for w in segment.words if (w.start + w.end) / 2 < middle)
+    last = segment.words[len(first) :]
+    if not first or not last:
+        return [segment]
+    return [_with_words(segment, first), _with_words(segment, last)]
+
+
+def _inside(segment: Segment, gap: Span) -> Segment | None:
+    if not segment.words:
+        return segment
+    kept = tuple(w for w in segment.words if gap.start - _REACH_S <= (w.start + w.end) / 2 <= gap.end + _REACH_S)
+    return _with_words(segment, kept) if kept else None
+
+
+def _without_echo(found: list[Segment], before: Sequence[Word], after: Sequence[Word]) -> list[Segment]:
+    """Drop words at the edges that repeat what stands beside the gap."""
+    stream = [(word, segment) for segment in found for word in segment.words]
+    if not stream:
+        return found
+    texts = [_bare(word) for word, _ in stream]
+    head = _overlap([_bare(w) for w in before], texts)
+    tail = _overlap(texts[head:], [_bare(w) for w in after])
+    kept = stream[head : len(stream) - tail]
+    return [_rebuild(part) for part in _cut_sentences(kept)]
+
+
+def _overlap(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many words at the end of one are the words at the start of the other."""
+    longest = min(len(first), len(second))
+    return next((n for n in range(longest, 0, -1) if list(first[-n:]) == list(second[:n])), 0)
+
+
+def _bare(word: Word) -> str:
+    return "".join(c for c in word.text.lower() if c.isalnum())
+
+
 # --- segments ---------------------------------------------------------------------------------------------------------
 
 
@@ -207,19 +305,4 @@ def _rebuild(part: _Stream) -> Segment:
     sources = [segment for _, segment in part]
     most, _ = Counter(map(id, sources)).most_common(1)[0]
     main = next(segment for segment in sources if id(segment) == most)
-    return Segment(
-        id=main.id,
-        start=words[0].start,
-        end=words[-1].end,
-        text=join_words(words),
-        words=words,
-        language=main.language,
-        channel=main.channel,
-        speaker=main.speaker,
-        tokens=main.tokens,
-        seek=main.seek,
-        temperature=main.temperature,
-        avg_logprob=main.avg_logprob,
-        compression_ratio=main.compression_ratio,
-        no_speech_prob=main.no_speech_prob,
-    )
+    return _with_words(main, words)
