@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from appliance.api.language_names import language_code
 from appliance.audio.memory import MemoryBudget
 from appliance.audio.upload import Upload, UploadLimits, receive_body
-from appliance.catalogue import Catalogue, Shelf
+from appliance.catalogue import Catalogue, Model, Shelf
 from appliance.cli.wish import OnProgress, Wish, report
 from appliance.domain import SpeakerCount, TranscribeOptions
 from appliance.engine.gpu import DeviceChoice, choose_device
 from appliance.engine.pool import WorkerPool
-from appliance.errors import ApplianceError, InvalidRequest
+from appliance.errors import ApplianceError, InvalidRequest, LanguageUnsupported
 from appliance.export import export
 from appliance.jobs import Finished, Job, Jobs, ProgressEvent, Submission
 from appliance.settings import Settings
@@ -86,19 +87,30 @@ async def local_transcriber(settings: Settings) -> AsyncIterator[LocalTranscribe
 
 
 def options_for(wish: Wish, shelf: Shelf, settings: Settings) -> TranscribeOptions:
-    """Raises UnknownModel, ModelNotInstalled, and InvalidRequest where the model cannot do what is wanted."""
+    """Raises UnknownModel, ModelNotInstalled, and LanguageUnsupported or InvalidRequest where it cannot do it."""
     model = shelf.resolve(wish.model or settings.default_model, settings.default_model, settings.model_aliases)
+    language = known_language(wish.language, model)
     if wish.translate and not model.translation:
         raise InvalidRequest(f"The model '{model.id}' does not translate.", "Leave --translate out, or choose a model that does.")
     return TranscribeOptions(
         model=model.id,
-        language=wish.language,
+        language=language,
         task="translate" if wish.translate else "transcribe",
         word_timestamps=model.word_timestamps,
         diarize=wish.diarize,
         speakers=SpeakerCount(exact=wish.speakers),
         hotwords=wish.hotwords,
     )
+
+
+def known_language(wanted: str | None, model: Model) -> str | None:
+    """The code, for a code or an English name."""
+    if wanted is None:
+        return None
+    code = language_code(wanted)
+    if code is None or code not in model.languages:
+        raise LanguageUnsupported(wanted, model.id)
+    return code
 
 
 def size_of(recording: Path) -> int:

@@ -2,9 +2,10 @@
 
 import * as api from "./api.js";
 import { askDialog, confirmDialog } from "./dialogs.js";
-import { announce, byId, el, setText } from "./dom.js";
-import { about, clock, count, day, language, percent, speakerName, sureness } from "./format.js";
-import { DOUBT, doubtful, paragraphs, talkTime } from "./paragraphs.js";
+import { announce, el, setText } from "./dom.js";
+import { about, clock, count, day, language, percent, speakerName } from "./format.js";
+import { doubtful, paragraphs, talkTime } from "./paragraphs.js";
+import { hideTip, joiner, pointAt, segmentElement } from "./words.js";
 
 const FORMATS = [
   ["txt", "Text"],
@@ -66,7 +67,7 @@ export class TranscriptView {
     this.speakers = el("ul", { class: "speakers", "aria-label": "Speakers" });
     this.doubts = el("div", { class: "doubts" });
     this.text = el("div", { class: "text" });
-    this.text.addEventListener("pointerover", (event) => this.#overWord(event));
+    this.text.addEventListener("pointerover", pointAt);
     this.text.addEventListener("pointerleave", hideTip);
     this.element.replaceChildren(
       el("a", { class: "back", href: "#" }, "← All transcripts"),
@@ -280,14 +281,6 @@ export class TranscriptView {
     note?.focus({ preventScroll: true });
   }
 
-  #overWord(event) {
-    const segment = event.target.closest(".segment");
-    if (segment && !segment.dataset.whole) wholeWords(segment);
-    const word = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-word]");
-    if (word) showTip(word);
-    else hideTip();
-  }
-
   // --- what can be done ---
 
   #mayRename() {
@@ -411,50 +404,4 @@ function noteElement(note) {
     el("div", { class: "margin" }, el("time", {}, span)),
     el("p", {}, note.message),
   );
-}
-
-const segmentsOf = new WeakMap();
-
-const joiner = (segment) => (segment.words?.[0]?.space_before === false ? "" : " ");
-
-// Only doubtful words are elements from the start: 4,500 segments would otherwise be 60,000 of them.
-function segmentElement(segment) {
-  const node = el("span", { class: "segment" });
-  segmentsOf.set(node, segment);
-  fill(node, segment, (word) => word.probability < DOUBT);
-  return node;
-}
-
-function wholeWords(node) {
-  fill(node, segmentsOf.get(node), () => true);
-  node.dataset.whole = "yes";
-}
-
-function fill(node, segment, asElement) {
-  if (!segment.words?.length) return node.replaceChildren(segment.text.trim());
-  const parts = [];
-  segment.words.forEach((word, index) => {
-    if (index && word.space_before !== false) parts.push(" ");
-    parts.push(asElement(word) ? wordElement(word) : word.word);
-  });
-  return node.replaceChildren(...parts);
-}
-
-function wordElement(word) {
-  const facts = `${clock(word.start)} · ${sureness(word.probability)} sure`;
-  return el("span", { class: word.probability < DOUBT ? "doubt" : null, "data-word": facts }, word.word);
-}
-
-function showTip(word) {
-  const tip = byId("tip");
-  setText(tip, word.dataset.word);
-  tip.hidden = false;
-  const box = word.getBoundingClientRect();
-  const left = Math.min(Math.max(8, box.left + box.width / 2 - tip.offsetWidth / 2), window.innerWidth - tip.offsetWidth - 8);
-  tip.style.left = `${left + window.scrollX}px`;
-  tip.style.top = `${box.top + window.scrollY - tip.offsetHeight - 6}px`;
-}
-
-function hideTip() {
-  byId("tip").hidden = true;
 }
