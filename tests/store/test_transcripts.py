@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from appliance.domain import Caution, Failure, JobState, Recording, Transcript
 from appliance.errors import NotFound
-from appliance.store import Store
+from appliance.store import SegmentEdit, Store
 from appliance.store.database import connect
 from tests.store.samples import RECORDING, new_transcript, save, transcript_of
 
@@ -169,3 +171,25 @@ async def test_the_recording_itself_is_described_but_not_kept(store: Store, path
     db.close()
     assert blobs == {("segments", "words"), ("segments", "evidence"), ("revisions", "segment"), ("keys", "sha256")}
     assert RECORDING.sha256
+
+
+@pytest.mark.slow
+async def test_4500_segments_are_saved_within_a_second_and_load_quickly(store: Store) -> None:
+    """PAINS 20: the size at which other editors freeze. 54,000 words."""
+    transcript = transcript_of(["the quick brown fox jumps over the lazy dog and runs off"] * 4500)
+    record = await store.transcripts.create(new_transcript())
+    times_s = [time.perf_counter()]
+    await store.transcripts.complete(record.id, transcript)
+    times_s.append(time.perf_counter())
+    loaded = await store.transcripts.get(record.id, None)
+    times_s.append(time.perf_counter())
+    await store.transcripts.edit_segment(record.id, None, 0, 2000, SegmentEdit(text="the quick brown fax"))
+    times_s.append(time.perf_counter())
+    assert (await store.transcripts.list(None, limit=9, offset=0, query="fax")).count == 1
+    times_s.append(time.perf_counter())
+    saving, loading, editing, searching = (after - before for before, after in pairwise(times_s))
+    print(f"4,500 segments: save {saving:.2f} s, load {loading:.2f} s, edit {editing:.2f} s, search {searching * 1000:.0f} ms")
+    assert loaded.transcript == transcript
+    assert saving < 1
+    assert loading < 1
+    assert editing < 1
