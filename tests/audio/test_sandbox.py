@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import struct
 import subprocess
@@ -29,6 +30,9 @@ def outcome(attempt):
 memory = mmap.mmap(-1, 4096)
 libc = ctypes.CDLL(None, use_errno=True)
 address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+if sys.argv[1:]:
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)  # an ordinary user without any capability
 landlock = sandbox.close_sandbox(sandbox.ResourceLimits(memory_bytes=2**30, cpu_s=5))
 attempts = {
     "read a file": lambda: os.open("/etc/passwd", os.O_RDONLY),
@@ -58,9 +62,13 @@ os._exit(0)
 """
 
 
-@pytest.fixture(scope="module")
-def inside() -> tuple[int, dict[str, str]]:
-    done = subprocess.run([sys.executable, "-I", "-B", "-c", INSIDE], check=True, capture_output=True, timeout=60)
+@pytest.fixture(scope="module", params=["as we are", "as nobody"])
+def inside(request: pytest.FixtureRequest) -> tuple[int, dict[str, str]]:
+    """What became of each attempt; also as a user without capabilities, where the tests run as root."""
+    if request.param == "as nobody" and os.geteuid():
+        pytest.skip("only root can become somebody else, and this is an ordinary user already")
+    user = ["nobody"] if request.param == "as nobody" else []
+    done = subprocess.run([sys.executable, "-I", "-B", "-c", INSIDE, *user], check=True, capture_output=True, timeout=60)
     landlock, result = json.loads(done.stdout)
     return landlock, result
 
