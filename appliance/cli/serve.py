@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import signal
 import socket
 from typing import Annotated
 
@@ -29,12 +30,33 @@ def serve(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:0,1.")] = None,
 ) -> None:
     settings = read_settings(host=host, port=port, device=device)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging(settings)
     with listening_socket(settings) as listener:
-        server = AnnouncingServer(settings, listener)
+        run_until_stopped(AnnouncingServer(settings, listener), listener)
+
+
+def run_until_stopped(server: AnnouncingServer, listener: socket.socket) -> None:
+    """Ctrl-C and SIGTERM end it well; a start that fails has been explained in the log, and ends with status 1."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what uvicorn raises again once it has stopped
+    try:
         server.run(sockets=[listener])
-    if not server.started:
-        raise typer.Exit(1)
+    except KeyboardInterrupt:
+        say("Stopped.")
+    except SystemExit:
+        raise typer.Exit(1) from None
+
+
+def start_logging(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if settings.log_level != "debug":
+        web_server = logging.getLogger("uvicorn.error")
+        web_server.setLevel(max(logging.WARNING, web_server.getEffectiveLevel()))
+        web_server.addFilter(is_news)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """False for the traceback of an error of ours: its sentence and its hint stand above it in the log."""
+    return "appliance.errors." not in record.getMessage()
 
 
 def listening_socket(settings: Settings) -> socket.socket:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from appliance.errors import StartRefused
 from appliance.settings import Settings
 
 MakeSettings = Callable[..., Settings]
+SERVE = [sys.executable, "-m", "appliance.cli", "serve", "--port", "0"]
 
 
 @pytest.fixture
@@ -61,3 +66,29 @@ def test_listening_on_the_network_is_said_plainly(settings: MakeSettings) -> Non
     """Until TLS comes, what is sent over the network can be read there."""
     said = "\n".join(asyncio.run(announcement(settings(host="0.0.0.0"), "http://box:8080")))
     assert "not encrypted" in said
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_start_that_is_refused_is_a_sentence_without_a_traceback() -> None:
+    env = {**os.environ, "APPLIANCE_CATALOGUE_DIR": "/nowhere"}
+    done = subprocess.run(SERVE, capture_output=True, text=True, timeout=60, check=False, env=env)
+    assert done.returncode == 1
+    assert "There is no model catalogue in /nowhere. Set APPLIANCE_CATALOGUE_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("settings")
+def test_it_says_where_it_is_and_stops_when_asked(ending: signal.Signals) -> None:
+    process = subprocess.Popen(SERVE, stderr=subprocess.PIPE, text=True, env={**os.environ, "APPLIANCE_DEVICE": "cpu"})
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("Ctrl-C stops it."):
+                break
+            assert "Traceback" not in line
+        process.send_signal(ending)
+        rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    assert rest.endswith("Stopped.\n")
