@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -64,27 +64,21 @@ class Assignment:
     meter: Meter
     describe: Callable[[Recording], Awaitable[None]]  # called once the recording is decoded
     deaths: int = 0  # of workers that were recognising this
-    _began_s: dict[Stage, float] = field(default_factory=dict)
-
-    @property
-    def detect_s(self) -> float | None:
-        """Seconds of voice detection, where recognition told when it began with the words."""
-        detect, recognize = self._began_s.get(Stage.DETECT), self._began_s.get(Stage.RECOGNIZE)
-        return recognize - detect if detect is not None and recognize is not None else None
-
-    def worked_s(self, stage: Stage, since_s: float) -> float:
-        """Seconds since a stage really began: not counting that a process had to start or a model to load."""
-        return time.monotonic() - self._began_s.get(stage, since_s)
+    detect_s: float | None = None  # voice detection, of all models together
+    _heard_at: float | None = None  # first news of the recognition that runs now
+    _words_at: float | None = None  # first news of its words
+    _diarized_at: float | None = None  # first news of the diarization
 
     def show(self) -> None:
         self.feed.advance(self.meter.progress())
 
     def recognition_events(self, number: int) -> Callable[[EngineEvent], None]:
-        """What to do with the events of one model. Segments are shown of the first only."""
+        """What to do with the events of one model, from now on. Segments are shown of the first only."""
+        self._heard_at = self._words_at = None
 
         def on_event(event: EngineEvent) -> None:
             if isinstance(event, EngineProgress):
-                self._began_s.setdefault(event.stage, time.monotonic())
+                self._note_time(event.stage)
                 self.meter.recognizing(number, event.stage, event.fraction)
                 self.show()
             elif number == 0:
@@ -92,26 +86,32 @@ class Assignment:
 
         return on_event
 
-    def begin(self, number: int) -> float:
-        """One model's recognition begins, or begins again; returns the time."""
-        now = time.monotonic()
-        if number > 0:
-            for stage in (Stage.DETECT, Stage.RECOGNIZE):
-                self._began_s.pop(stage, None)
-        return now
-
     def on_diarization(self, event: EngineEvent) -> None:
         if isinstance(event, EngineProgress):
-            self._began_s.setdefault(Stage.DIARIZE, time.monotonic())
+            self._diarized_at = self._diarized_at or time.monotonic()
             self.meter.diarizing(event.fraction)
             self.show()
 
     def start_over(self, number: int) -> None:
         self.meter.start_over(number)
-        self._began_s.clear()
         if number == 0:
             self.feed.start_over()
         self.show()
+
+    def recognition_s(self, begun: float) -> float:
+        """Seconds of the last recognition; not counting, where it told anything, that a model had to be loaded first."""
+        return time.monotonic() - (self._heard_at or begun)
+
+    def diarization_s(self, begun: float) -> float:
+        """As `recognition_s`; here it is a process that may have had to start."""
+        return time.monotonic() - (self._diarized_at or begun)
+
+    def _note_time(self, stage: Stage) -> None:
+        now = time.monotonic()
+        self._heard_at = self._heard_at or now
+        if stage is Stage.RECOGNIZE and self._words_at is None:
+            self._words_at = now
+            self.detect_s = (self.detect_s or 0.0) + now - self._heard_at
 
 
 class Room:
@@ -159,9 +159,7 @@ class Runner:
         with self._room.work(), contextlib.closing(job.upload):
             if tells_speakers_apart(job.options):
                 self._pool.prepare(Role.DIARIZE)
-            begun = time.monotonic()
-            pcm = await self._decode(job)
-            decode_s = time.monotonic() - begun
+            pcm, decode_s = await self._decode(job)
             with contextlib.closing(pcm):
                 job.upload.close()  # the samples are all that is needed now
                 self._speeds.learn_decode(decode_s, pcm.layout.duration)
@@ -169,15 +167,22 @@ class Runner:
 
     # --- decoding -----------------------------------------------------------------------------------------------------
 
-    async def _decode(self, job: Assignment) -> Pcm:
-        """When the memory is full of other jobs, wait for one to end: this one was accepted."""
+    async def _decode(self, job: Assignment) -> tuple[Pcm, float]:
+        """The samples, and the seconds it took. When the memory is full of other jobs, it waits: this one was accepted.
+
+        The last one that works tries once more, since those that wait have just given back what they had begun.
+        """
+        was_last = False
         while True:
             try:
                 async with self._decoders:
-                    return await self._decode_now(job)
+                    begun = time.monotonic()
+                    return await self._decode_now(job), time.monotonic() - begun
             except MemoryFull:
-                if not await self._room.wait():
+                is_last = not await self._room.wait()
+                if is_last and was_last:
                     raise
+                was_last = is_last
 
     async def _decode_now(self, job: Assignment) -> Pcm:
         def on_fraction(fraction: float) -> None:
@@ -233,7 +238,7 @@ class Runner:
             priority=_URGENCY[job.priority],
         )
         while True:
-            begun = job.begin(number)
+            begun = time.monotonic()
             try:
                 alone = job.deaths >= MAX_RECOGNITION_DEATHS - 1
                 transcript = await self._pool.recognize(request, pcm.file.fd, job.recognition_events(number), alone=alone)
@@ -244,7 +249,7 @@ class Runner:
                     raise DeviceOutOfMemory if died.out_of_memory else WorkerCrashed(job.deaths) from died
                 job.start_over(number)
             else:
-                self._speeds.learn_recognize(model.id, job.worked_s(Stage.DETECT, begun), pcm.layout.duration)
+                self._speeds.learn_recognize(model.id, job.recognition_s(begun), pcm.layout.duration)
                 return transcript
 
     async def _diarize(self, job: Assignment, pcm: Pcm) -> Diarized:
@@ -259,7 +264,7 @@ class Runner:
             log.exception("job %s has no speakers", job.label)
             found, reason = None, "an unexpected error, see the log of the appliance."
         else:
-            self._speeds.learn_diarize(job.worked_s(Stage.DIARIZE, begun), pcm.layout.duration)
+            self._speeds.learn_diarize(job.diarization_s(begun), pcm.layout.duration)
             reason = ""
         job.meter.diarizing(1.0)
         job.show()

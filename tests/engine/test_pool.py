@@ -24,6 +24,7 @@ from appliance.errors import DeviceUnavailable, LanguageUnsupported, ModelNotIns
 from appliance.settings import Settings
 from tests.engine.fake import write_script
 
+MANY_PROCESSES = pytest.mark.slow  # seconds each, and there are many of them
 ENGINE = "tests.engine.fake:engine"
 IMPATIENT = Patience(start_s=20.0, silence_s=0.4, cancel_s=5.0)
 PCM = PcmLayout(samples=1600, channels=1)
@@ -125,6 +126,7 @@ def test_a_worker_that_makes_no_step_is_killed(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_a_slow_worker_that_makes_steps_is_left_alone_and_so_is_an_idle_one(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(make_pool(patience=IMPATIENT)) as pool:
@@ -137,6 +139,7 @@ def test_a_slow_worker_that_makes_steps_is_left_alone_and_so_is_an_idle_one(tmp_
     run(test())
 
 
+@MANY_PROCESSES
 @pytest.mark.parametrize(("misfortune", "out_of_memory"), [("device_error", False), ("out_of_memory", True)])
 def test_a_device_error_ends_the_process(tmp_path: Path, misfortune: str, out_of_memory: bool) -> None:
     """TRAPS 16: the device's state is unknown after it; the caller learns whether memory was the cause."""
@@ -153,6 +156,7 @@ def test_a_device_error_ends_the_process(tmp_path: Path, misfortune: str, out_of
     run(test())
 
 
+@MANY_PROCESSES
 def test_an_error_of_the_recording_is_its_own_and_the_worker_goes_on(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(make_pool()) as pool:
@@ -165,6 +169,7 @@ def test_an_error_of_the_recording_is_its_own_and_the_worker_goes_on(tmp_path: P
     run(test())
 
 
+@MANY_PROCESSES
 def test_cancelling_ends_the_work_in_the_worker(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(make_pool()) as pool:
@@ -191,6 +196,7 @@ def test_an_engine_that_cannot_work_here_refuses_to_start_and_says_why() -> None
     run(test("without_library", "libcublas.so.12"))
 
 
+@MANY_PROCESSES
 def test_an_engine_that_dies_at_every_start_is_given_up(tmp_path: Path) -> None:
     async def test() -> None:
         with pytest.raises(StartRefused, match="status 3"):
@@ -199,6 +205,7 @@ def test_an_engine_that_dies_at_every_start_is_given_up(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_diarization_that_cannot_start_does_not_touch_recognition(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(make_pool(diarizer="tests.engine.fake:without_library")) as pool:
@@ -210,6 +217,7 @@ def test_diarization_that_cannot_start_does_not_touch_recognition(tmp_path: Path
     run(test())
 
 
+@MANY_PROCESSES
 def test_diarization_starts_when_it_is_first_needed(tmp_path: Path) -> None:
     """TRAPS 31: its libraries take half a minute to import, and many sites never diarize."""
 
@@ -225,6 +233,7 @@ def test_diarization_starts_when_it_is_first_needed(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_calls_go_to_the_least_loaded_worker(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(make_pool(devices=2)) as pool:
@@ -240,6 +249,7 @@ def test_calls_go_to_the_least_loaded_worker(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_a_call_that_must_be_alone_is_alone(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(make_pool()) as pool:
@@ -258,6 +268,7 @@ def test_a_call_that_must_be_alone_is_alone(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_warming_loads_the_model_or_says_what_is_missing(tmp_path: Path) -> None:
     async def test() -> None:
         async with running(make_pool()) as pool:
@@ -269,6 +280,7 @@ def test_warming_loads_the_model_or_says_what_is_missing(tmp_path: Path) -> None
     run(test())
 
 
+@MANY_PROCESSES
 def test_stopping_ends_calls_and_processes(tmp_path: Path) -> None:
     async def test() -> None:
         pool = make_pool()

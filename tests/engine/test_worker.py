@@ -77,6 +77,7 @@ def test_a_worker_holds_no_secret_dumps_no_core_and_has_no_network(monkeypatch: 
     assert found["writable"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("misfortune", [None, "error", "bug"])
 def test_audio_is_unmapped_when_the_job_ends(tmp_path: Path, misfortune: str | None) -> None:
     async def run() -> None:
@@ -108,6 +109,7 @@ def test_a_cancelled_job_lets_go_of_its_audio_before_the_caller_goes_on(tmp_path
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_worker_ends_when_its_parent_closes_the_line() -> None:
     async def run() -> int | None:
         async with running_pool() as pool:

@@ -53,7 +53,7 @@ def test_the_alignment_is_a_shortest_one(a: list[str], b: list[str]) -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_texts_longer_than_a_part_are_aligned_in_parts(seed: int) -> None:
     chance = random.Random(seed)
     a = [f"w{chance.randrange(200)}" for _ in range(600)]

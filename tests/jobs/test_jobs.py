@@ -29,6 +29,7 @@ from appliance.errors import (
 from appliance.jobs import FailedEvent, FinishedEvent, Job, ProgressEvent, SegmentsEvent
 from tests.jobs.bench import Bench, bench, run, upload_of
 
+MANY_PROCESSES = pytest.mark.slow  # seconds each, and there are many of them
 SLOW: dict[str, Any] = {"steps": 10_000, "step_s": 0.01}
 
 
@@ -66,6 +67,7 @@ def test_a_recording_becomes_a_saved_transcript(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_timings_and_totals_are_kept_for_the_metrics(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -119,6 +121,7 @@ def test_diarization_gives_the_words_speakers(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 @pytest.mark.parametrize(
     ("script", "diarizer"),
     [
@@ -144,6 +147,7 @@ def test_a_transcript_survives_diarization_that_fails(tmp_path: Path, script: di
     run(test())
 
 
+@MANY_PROCESSES
 def test_a_diarization_worker_killed_once_costs_nothing(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -157,6 +161,7 @@ def test_a_diarization_worker_killed_once_costs_nothing(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_channels_that_are_speakers_are_not_diarized(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -171,6 +176,7 @@ def test_channels_that_are_speakers_are_not_diarized(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_several_models_hear_the_same_audio_and_speakers_are_told_apart_once(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -229,6 +235,7 @@ def test_bad_recordings_fail_with_their_own_error(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_an_error_of_the_engine_is_the_jobs_error(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -263,6 +270,7 @@ def test_a_worker_killed_while_recognising_costs_a_retry(tmp_path: Path) -> None
     run(test())
 
 
+@MANY_PROCESSES
 def test_a_recording_that_kills_workers_fails_alone_and_takes_nobody_with_it(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -305,6 +313,7 @@ def test_a_cancelled_job_frees_its_memory_and_its_place(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 @pytest.mark.parametrize("after_s", [0.0, 0.01, 0.05, 0.15])
 def test_a_job_cancelled_at_any_moment_ends_once_and_frees_everything(tmp_path: Path, after_s: float) -> None:
     async def test() -> None:
@@ -320,6 +329,7 @@ def test_a_job_cancelled_at_any_moment_ends_once_and_frees_everything(tmp_path: 
     run(test())
 
 
+@MANY_PROCESSES
 def test_stopping_lets_short_jobs_finish_and_interrupts_the_others(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path, drain_timeout_s=1.0, jobs_per_worker=2) as b:
@@ -336,6 +346,7 @@ def test_stopping_lets_short_jobs_finish_and_interrupts_the_others(tmp_path: Pat
     run(test())
 
 
+@MANY_PROCESSES
 def test_what_a_killed_process_left_behind_is_marked_at_the_next_start(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -352,6 +363,7 @@ def test_what_a_killed_process_left_behind_is_marked_at_the_next_start(tmp_path:
 # --- room -------------------------------------------------------------------------------------------------------------
 
 
+@MANY_PROCESSES
 def test_urgent_recordings_overtake(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path, jobs_per_worker=1) as b:
@@ -373,6 +385,7 @@ def test_urgent_recordings_overtake(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_jobs_wait_for_memory_that_others_will_free(tmp_path: Path) -> None:
     """Two recordings that decode to more than the budget holds at once both succeed, one after the other."""
 
@@ -388,6 +401,7 @@ def test_jobs_wait_for_memory_that_others_will_free(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_a_job_that_can_never_fit_beside_what_is_there_fails_with_a_sentence(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path, budget_bytes=8 * 2**20) as b:
@@ -458,6 +472,7 @@ def test_two_uploads_with_one_key_are_one_job(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
 def test_a_try_that_failed_may_be_repeated_under_its_key(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -471,6 +486,7 @@ def test_a_try_that_failed_may_be_repeated_under_its_key(tmp_path: Path) -> None
     run(test())
 
 
+@MANY_PROCESSES
 def test_a_key_works_for_results_that_are_not_kept_as_long_as_they_are_made(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:

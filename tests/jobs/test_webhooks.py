@@ -134,6 +134,7 @@ def test_a_failed_attempt_is_repeated_with_the_same_id(tmp_path: Path, monkeypat
     run(test())
 
 
+@pytest.mark.slow
 def test_410_switches_the_target_off(tmp_path: Path) -> None:
     async def test() -> None:
         with receiving(410) as (receiver, address):
@@ -148,6 +149,7 @@ def test_410_switches_the_target_off(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.slow
 def test_an_undelivered_message_survives_a_restart(tmp_path: Path) -> None:
     async def test() -> None:
         with receiving(503) as (receiver, address):
@@ -163,6 +165,7 @@ def test_an_undelivered_message_survives_a_restart(tmp_path: Path) -> None:
     run(test())
 
 
+@pytest.mark.slow
 def test_a_target_that_does_not_answer_troubles_nobody(tmp_path: Path) -> None:
     async def test() -> None:
         async with hooked(tmp_path, "http://127.0.0.1:9") as b:
