@@ -34,7 +34,9 @@ async def require_access(connection: ASGIConnection[Any, Any, Any, State], handl
     if rule == "public" or (rule == "metrics" and services.settings.metrics_public):
         return
     key = await authenticate(connection.headers.get("authorization"), services.store.keys)
-    require_scope(key, SCOPE_OF_RULE.get(str(rule), "nobody has this one"))
+    if rule not in SCOPE_OF_RULE:
+        raise Forbidden("that this address forgot to name")
+    require_scope(key, SCOPE_OF_RULE[rule])
     connection.scope["user"] = key
 
 

@@ -51,7 +51,7 @@ async def submit(
     header, the queue. Raises what `parse`, `receive_form`, `receive_body` and `Jobs.submit` raise.
     """
     idempotency_key = read_idempotency_key(request)
-    query = request.query_params.multi_items()
+    query = list(request.query_params.multi_items())
     parse(Fields(query, known))
     services.jobs.check_room()
     form = await _receive(request, services, raw_body=raw_body)
@@ -111,7 +111,8 @@ def _body_hint(raw_body: bool) -> str:
 def clean_filename(name: str) -> str:
     """The last part of whatever path a client sent, without control characters, of bounded length."""
     last = PurePosixPath(PureWindowsPath(name).name).name
-    return "".join(char for char in last if char.isprintable())[:MAX_FILENAME_CHARS].strip() or "recording"
+    kept = "".join(char for char in last if char.isprintable())[:MAX_FILENAME_CHARS].strip()
+    return kept if kept.strip(".") else "recording"
 
 
 def title_of(filename: str) -> str:
