@@ -111,7 +111,10 @@ async def run_task(
             display.update(line, completed=fraction or 0.0, doing=doing)
 
         try:
-            deliver(await transcriber.transcribe(task.recording, wish, on_progress), task.target, force=force)
+            document = await transcriber.transcribe(task.recording, wish, on_progress)
+            if task.target is None:
+                display.stop()  # on a terminal the text would be written into the bar
+            deliver(document, task.target, force=force)
         except ApplianceError as error:
             complain(error, task.recording.name)
             return False
