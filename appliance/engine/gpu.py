@@ -124,7 +124,13 @@ def _on_gpus(setting: str, gpus: tuple[Gpu, ...], found: Survey) -> DeviceChoice
     names = ", ".join(f"{gpu.name} ({gpu.memory_total_bytes / 2**30:.0f} GiB)" for gpu in gpus)
     why = "'auto' found it" if setting == "auto" else f"the setting 'device' is '{setting}'"
     devices = tuple(Device("cuda", gpu.name, gpu.uuid, gpu.memory_total_bytes) for gpu in gpus)
-    return DeviceChoice(devices, f"Working on {names}, driver {found.driver}, because {why}.")
+    return DeviceChoice(devices, f"Working on {names}, driver {found.driver}, because {why}.{_without_speakers(found)}")
+
+
+def _without_speakers(found: Survey) -> str:
+    if found.cuda is None or found.cuda >= MIN_CUDA_DIARIZATION:
+        return ""
+    return f" Speakers cannot be told apart on it: that needs a driver for CUDA {_dotted(MIN_CUDA_DIARIZATION)} (580 or newer)."
 
 
 def _wanted(setting: str, found: Survey) -> tuple[Gpu, ...]:

@@ -124,6 +124,7 @@ class WorkerPool:
             yield worker
             return
         async with self._emptied(worker):
+            self._refuse_if_hopeless(role)
             yield worker
 
     @contextlib.asynccontextmanager

@@ -76,6 +76,11 @@ def test_cpu_does_not_even_ask_for_gpus() -> None:
     assert gpu.choose_device("cpu", lambda: pytest.fail("asked")).kind == "cpu"
 
 
+def test_a_driver_that_is_too_old_for_diarization_only_is_told() -> None:
+    assert "Speakers cannot be told apart" in gpu.choose_device("auto", lambda: machine(H200, cuda=(12, 8))).reason
+    assert "Speakers" not in gpu.choose_device("auto", lambda: machine(H200)).reason
+
+
 def test_chosen_gpus_only() -> None:
     second = gpu.Gpu(1, "GPU-9", "NVIDIA L4", 24 * 2**30, 0, (8, 9))
     assert [d.uuid for d in gpu.choose_device("cuda:1", lambda: machine(H200, second)).devices] == ["GPU-9"]
