@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Protocol, Self, TypeVar
+
+import msgspec
 
 from appliance.domain import Value
 from appliance.errors import Cancelled, DeviceOutOfMemory
@@ -52,6 +55,7 @@ class BatchStatistics(Value, frozen=True):
     batches: int = 0
     tasks: int = 0
     largest: int = 0
+    busy_s: float = 0.0  # time spent in batches
     out_of_memory: int = 0
     waiting: int = 0  # now
     sizes: tuple[tuple[int, int], ...] = ()  # (batch size, how many batches), ordered
@@ -137,14 +141,7 @@ class Batcher(Generic[Features, Result]):
         with self._changed:
             waiting = sum(len(lane.waiting) for lane in self._lanes)
             known = self._statistics
-        return BatchStatistics(
-            batches=known.batches,
-            tasks=known.tasks,
-            largest=known.largest,
-            out_of_memory=known.out_of_memory,
-            waiting=waiting,
-            sizes=known.sizes,
-        )
+        return msgspec.structs.replace(known, waiting=waiting)
 
     def close(self) -> None:
         """End after the batch in hand; what waits is cancelled."""
@@ -233,8 +230,9 @@ class Batcher(Generic[Features, Result]):
 
     def _decode_once(self, entries: list[_Entry[Features, Result]]) -> None:
         works = [entry.work for entry in entries]
+        started = time.monotonic()
         results = works[0].decode(works, [_features(entry) for entry in entries])
-        self._statistics = _counted(self._statistics, size=len(entries))
+        self._statistics = _counted(self._statistics, size=len(entries), busy_s=time.monotonic() - started)
         for entry, result in zip(entries, results, strict=True):
             entry.future.set_result(result)
 
@@ -258,7 +256,7 @@ def _fail(entries: list[_Entry[Features, Result]], error: Exception) -> None:
             entry.future.set_exception(error)
 
 
-def _counted(known: BatchStatistics, size: int = 0, out_of_memory: int = 0) -> BatchStatistics:
+def _counted(known: BatchStatistics, *, size: int = 0, busy_s: float = 0.0, out_of_memory: int = 0) -> BatchStatistics:
     sizes = dict(known.sizes)
     if size:
         sizes[size] = sizes.get(size, 0) + 1
@@ -266,6 +264,7 @@ def _counted(known: BatchStatistics, size: int = 0, out_of_memory: int = 0) -> B
         batches=known.batches + (size > 0),
         tasks=known.tasks + size,
         largest=max(known.largest, size),
+        busy_s=known.busy_s + busy_s,
         out_of_memory=known.out_of_memory + out_of_memory,
         sizes=tuple(sorted(sizes.items())),
     )

@@ -18,8 +18,9 @@ _FULL_WEIGHT_S = 10.0  # a window with less speech than this counts for less
 _FLOOR = 1e-4  # no single window can rule a language out
 UNCERTAIN_BELOW = 0.5
 TRY_OTHERS_BELOW = 0.65  # a short recording less sure than this is decoded in its likeliest languages, and the text decides
-TRY_AT_LEAST = 0.08
-TRY_AT_MOST = 3
+TRY_AT_LEAST = 0.05
+TRY_AT_MOST = 4
+LIKELIER_TEXT = 0.1  # by how much another language's text must be more probable for its sound's lesser probability
 
 
 class Ballot(Value, frozen=True):
@@ -102,10 +103,10 @@ class LanguageVote:
             return self._decide()
 
     def confidence(self, code: str) -> float:
-        """The average probability of a language over the windows decided to be in it; 0 when there are none."""
+        """The average probability of a language over the windows decided to be in it; over all when there are none."""
         with self._lock:
             ballots = [self._ballots[start] for start in sorted(self._ballots)]
-            return confidence(ballots, decide(ballots), code)
+            return confidence(ballots, decide(ballots), code) or confidence(ballots, [code] * len(ballots), code)
 
     def candidates(self, least: float) -> tuple[str, ...]:
         """Languages whose average probability over all windows is at least this, likeliest first."""

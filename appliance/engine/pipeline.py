@@ -23,11 +23,11 @@ from appliance.audio.pcm import SAMPLE_RATE_HZ
 from appliance.audio.speech import SpeechDetector, SpeechOptions, speech_spans
 from appliance.domain import Caution, ChannelMode, Segment, Span, Speaker, Stage, TranscribeOptions, Transcript
 from appliance.engine import guard, language, words
-from appliance.engine.batcher import Batcher, BatchStatistics, Lane
+from appliance.engine.batcher import Batcher, BatchStatistics, Lane, OutOfMemory
 from appliance.engine.protocol import DecodedWindow, EngineProgress, OnEvent, RecognizeRequest, SegmentsDecided, StopCheck, Window
 from appliance.engine.whisper import MAX_PROMPT_TOKENS, DecodeOptions, WhisperModel, WhisperTask, default_compute_type
 from appliance.engine.windows import plan_windows, whole_windows
-from appliance.errors import Cancelled, LanguageUnsupported, NotAvailable
+from appliance.errors import Cancelled, DeviceOutOfMemory, LanguageUnsupported, NotAvailable
 
 _CPU_BATCH_SIZE = 8
 _GPU_BATCH_SIZE = 24
@@ -35,6 +35,7 @@ _MODELS_KEPT = 2
 _DETECT_SHARE = 0.05  # of a job's time, that the voice detector takes
 _POLL_S = 0.25  # how often a waiting job asks whether it is still wanted
 _GAP_EDGE_S = 0.3
+_NO_TEXT = -9.0  # a score below any text's
 _TRY_WINDOWS = 3  # a longer recording has votes enough
 
 Samples = NDArray[np.int16]
@@ -68,11 +69,27 @@ class Recognizer:
             if model_dir not in self._models:
                 while len(self._models) >= _MODELS_KEPT:
                     self._models.popitem(last=False)
-                self._models[model_dir] = WhisperModel(
-                    model_dir, self._device, self._device_index, self._compute_type, self._threads
-                )
+                self._models[model_dir] = self._load(model_dir)
             self._models.move_to_end(model_dir)
             return self._models[model_dir]
+
+    def _load(self, model_dir: Path) -> WhisperModel:
+        def load() -> WhisperModel:
+            return WhisperModel(model_dir, self._device, self._device_index, self._compute_type, self._threads)
+
+        try:
+            return load()
+        except OutOfMemory:
+            self._models.clear()  # the other models give way, unless a job still uses them
+        try:
+            return load()
+        except OutOfMemory as error:
+            raise DeviceOutOfMemory from error
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Names of the models in memory, the one used last at the end."""
+        return tuple(path.name for path in list(self._models))
 
     def warm(self, model_dir: Path) -> None:
         """Load a model and decode a second of silence, so that the first job finds everything compiled and in memory."""
@@ -140,6 +157,7 @@ class _WindowWork:
         self.cautions: list[Caution] = []
         self.gaps_open = 0
         self.final = False
+        self.settled = True  # False: it failed, and may be in another language
 
     @property
     def language(self) -> str | None:
@@ -148,7 +166,7 @@ class _WindowWork:
 
     def reset(self) -> None:
         """Forget what was decided, to be decoded in another language."""
-        self.attempts, self.segments, self.cautions, self.final = [], [], [], False
+        self.attempts, self.segments, self.cautions, self.final, self.settled = [], [], [], False, True
 
 
 class _Gap:
@@ -169,7 +187,7 @@ class _Channel:
         self.number = number  # None: all channels mixed
         self.voice = voice
         self.vote = language.LanguageVote(allowed)
-        self.work = [_WindowWork(self, window) for window in windows]
+        self.windows = tuple(windows)
 
     def cut(self, window: Window) -> Samples:
         return self.samples[round(window.start * SAMPLE_RATE_HZ) : round(window.end * SAMPLE_RATE_HZ)]
@@ -209,11 +227,12 @@ class _Job:
     def run(self) -> Transcript:
         self._progress.show(Stage.DETECT, 0.0)
         channels = self._listen()
-        work = [item for channel in channels for item in channel.work]
+        # Work points to its channel and not the other way: a cycle would keep the audio mapped after the job's end.
+        work = [_WindowWork(channel, window) for channel in channels for window in channel.windows]
         work.sort(key=lambda item: item.window.start)
         self._submit(*((item, item.window) for item in work))
         self._decide(work)
-        self._decide_languages_again(channels)
+        self._decide_languages_again(channels, work)
         self._progress.show(Stage.RECOGNIZE, 1.0)
         return self._transcript(channels, work)
 
@@ -297,7 +316,9 @@ class _Job:
     def _take_window(self, item: _WindowWork, decoded: DecodedWindow) -> None:
         item.attempts.append(decoded)
         verdict = guard.judge(decoded, item.channel.voice)
-        if verdict is guard.Verdict.RETRY:
+        if verdict is guard.Verdict.RETRY and len(item.attempts) == 1 and self._is_language_open(item):
+            item.settled = False  # other languages are tried before other temperatures
+        elif verdict is guard.Verdict.RETRY:
             following = guard.next_temperature(decoded.temperature, self._options.temperature)
             if following is not None:
                 self._submit((item, msgspec.structs.replace(item.window, language=decoded.language)), temperature=following)
@@ -343,37 +364,42 @@ class _Job:
 
     # --- languages ---
 
-    def _decide_languages_again(self, channels: Sequence[_Channel]) -> None:
+    def _decide_languages_again(self, channels: Sequence[_Channel], work: Sequence[_WindowWork]) -> None:
         """Windows were decoded in the language that seemed right then; with all votes in, some are decoded anew."""
         again: list[tuple[_WindowWork, str]] = []
         for channel in channels:
-            preferred = self._try_languages(channel)
+            own = [item for item in work if item.channel is channel]
+            preferred = self._try_languages(channel, own)
             by_start = channel.vote.decisions()
-            for item in channel.work:
+            for item in own:
                 code = preferred or by_start.get(item.window.start)
-                if code is not None and item.language not in (None, code):
+                if code is not None and item.language is not None and (item.language != code or not item.settled):
                     again.append((item, code))
         for item, _ in again:
             item.reset()
         self._submit(*((item, msgspec.structs.replace(item.window, language=code)) for item, code in again))
         self._decide([item for item, _ in again])
 
-    def _try_languages(self, channel: _Channel) -> str | None:
+    def _try_languages(self, channel: _Channel, work: Sequence[_WindowWork]) -> str | None:
         """Where the sound leaves the language of a short recording open, the text decides: the most probable one wins."""
-        spoken = [item for item in channel.work if item.language is not None]
-        if self._language is not None or not spoken or len(spoken) > _TRY_WINDOWS:
-            return None
-        main = spoken[0].language
-        if main is None or channel.vote.confidence(main) >= language.TRY_OTHERS_BELOW:
+        if not 0 < len(work) <= _TRY_WINDOWS or not all(self._is_language_open(item) for item in work):
             return None
         candidates = channel.vote.candidates(language.TRY_AT_LEAST)[: language.TRY_AT_MOST]
-        scores = {code: self._score(spoken, code) for code in candidates}
-        return max(scores, key=scores.__getitem__) if scores else None
+        scores = [self._score(work, code) - language.LIKELIER_TEXT * rank for rank, code in enumerate(candidates)]
+        return candidates[scores.index(max(scores))] if scores else None
+
+    def _is_language_open(self, item: _WindowWork) -> bool:
+        """Whether the language of this window was heard, but not clearly."""
+        if self._language is not None or item.language is None:
+            return False
+        return item.channel.vote.confidence(item.language) < language.TRY_OTHERS_BELOW
 
     def _score(self, items: Sequence[_WindowWork], code: str) -> float:
         """The average log-probability of the text of these windows in a language."""
         tasks = [self._task(item, msgspec.structs.replace(item.window, language=code), 0.0) for item in items]
         drafts = [self._wait(future) for future in self._lane.submit(*tasks, first=True)]
+        if not any(draft.segments for draft in drafts) or any(guard.loops(draft) for draft in drafts):
+            return _NO_TEXT  # a loop is very probable, and no language
         seconds = [draft.window.end - draft.window.start for draft in drafts]
         return sum(d.avg_logprob * s for d, s in zip(drafts, seconds, strict=True)) / sum(seconds)
 

@@ -7,8 +7,6 @@ only and keep state (TRAPS 19). Loads from a local folder, never from a network.
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,8 +94,6 @@ class WhisperModel:
 
     def __init__(self, model_dir: Path, device: str, device_index: int, compute_type: str, threads: int) -> None:
         """Raises ModelDamaged when the folder cannot be loaded, OutOfMemory when it does not fit."""
-        if device == "cuda":
-            _open_cublas()
         try:
             self._model = ctranslate2.models.Whisper(
                 str(model_dir),
@@ -397,12 +393,3 @@ def _device_error(error: RuntimeError) -> Exception:
 def _is_cuda(error: Exception) -> bool:
     text = str(error).lower()
     return any(word in text for word in ("cuda", "cublas", "cudnn"))
-
-
-def _open_cublas() -> None:
-    """TRAPS 32: CTranslate2 opens libcublas.so.12 by name; torch brings version 13 only, so ours is loaded first."""
-    spec = importlib.util.find_spec("nvidia.cublas")
-    for place in (spec.submodule_search_locations if spec else None) or ():
-        for name in ("libcublasLt.so.12", "libcublas.so.12"):
-            if (library := Path(place) / "lib" / name).exists():
-                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
