@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 
 import psutil
 import pytest
+import uvloop
 
 from appliance.audio.memory import MemoryBudget
+
+
+@pytest.fixture(scope="session", autouse=True)
+def libuv_has_its_pipe() -> None:
+    """uvloop opens one pipe per process with its first child; it would look like a leak of the test that comes first."""
+
+    async def run_a_child() -> None:
+        await (await asyncio.create_subprocess_exec("true")).wait()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_a_child())
 
 
 @pytest.fixture
