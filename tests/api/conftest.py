@@ -9,6 +9,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +34,7 @@ from appliance.catalogue.manifest import describe_file, write_manifest
 from appliance.jobs import Jobs
 from appliance.settings import Settings
 from appliance.store import KeyRecord, Scope, Store
-from tests.api.standins import TwoSentences
+from tests.api.standins import HOLD, TwoSentences
 
 ALL_SCOPES = (Scope.TRANSCRIBE, Scope.READ, Scope.WRITE)
 
@@ -58,6 +59,17 @@ class Api:
 
     def new_key(self, *scopes: Scope) -> tuple[KeyRecord, str]:
         return self.run(self.services.store.keys.create("test", scopes or ALL_SCOPES))
+
+    @contextmanager
+    def left_waiting(self, path: str, wav: bytes) -> Iterator[None]:
+        """Sends a recording that is held in the engine; the client hangs up when the block ends."""
+        request = httpx.Request("POST", self.url + path, data={"prompt": HOLD}, files={"file": ("a.wav", wav)})
+        fields = {**request.headers, "Authorization": f"Bearer {self.secret}"}
+        head = f"POST {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+        with socket.create_connection((request.url.host, request.url.port or 80), timeout=10) as connection:
+            connection.sendall(head.encode() + request.read())
+            assert self.pool.holding.acquire(timeout=10)
+            yield
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """On the application's own event loop."""
