@@ -69,9 +69,13 @@ class RecognitionBackend:
 
     def stats(self) -> Stats:
         known = self._recognizer.statistics()
-        models = tuple(path.name for path in list(self._recognizer._models))
         return Stats(
-            steps=known.batches, batches=known.batches, windows=known.tasks, out_of_memory=known.out_of_memory, models=models
+            steps=known.batches,
+            batches=known.batches,
+            windows=known.tasks,
+            batch_s=known.busy_s,
+            out_of_memory=known.out_of_memory,
+            models=self._recognizer.loaded,
         )
 
 

@@ -7,9 +7,11 @@ try again. Which worker a call goes to is decided in `pool.py`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -110,11 +112,14 @@ class _Process:
     async def end(self, patience_s: float) -> int:
         """Close the line and wait; kill what does not go. Returns the exit status, negative for a signal."""
         self.line.close()
-        try:
-            return await asyncio.wait_for(self.process.wait(), patience_s)
-        except TimeoutError:
-            self.process.kill()
-            return await self.process.wait()
+        for last_resort in (self.process.kill, lambda: None):
+            try:
+                return await asyncio.wait_for(self.process.wait(), patience_s)
+            except TimeoutError:
+                last_resort()
+        # Stuck in the driver, where not even SIGKILL reaches it: the jobs must not wait for that.
+        log.error("process %d does not end, though it was killed; the machine may need a restart", self.process.pid)
+        return -signal.SIGKILL
 
 
 class SupervisedWorker:
@@ -136,6 +141,7 @@ class SupervisedWorker:
         self._present: _Process | None = None
         self._past = wire.Stats(steps=0)  # of the processes that are gone
         self._deaths = 0  # in a row
+        self._wanted = asyncio.Event()  # somebody waits for it: no longer pause
         self._supervision: asyncio.Task[None] | None = None
 
     # --- for the pool -------------------------------------------------------------------------------------------------
@@ -149,10 +155,13 @@ class SupervisedWorker:
         return len(self._present.calls) if self._present else 0
 
     def start(self) -> None:
-        """Begin to keep a process alive; calling it again does nothing."""
+        """Begin to keep a process alive. Calling it again only makes one that fails at its start be tried anew at once."""
         if self._supervision is None:
             self._become(WorkerState.STARTING)
             self._supervision = asyncio.create_task(self._supervise(), name=f"{self.config.role.value} worker")
+        elif self.state is WorkerState.FAILING:
+            self._become(WorkerState.RESTARTING)
+            self._wanted.set()
 
     async def stop(self) -> None:
         """End the process; calls in its hands get `WorkerDied`."""
@@ -247,7 +256,13 @@ class SupervisedWorker:
             self.restarts += 1
             self._deaths = 1 if time.monotonic() - born > self._patience.settled_s else self._deaths + 1
             if self._deaths > 1:
-                await asyncio.sleep(min(0.25 * 2**self._deaths, self._patience.longest_pause_s))
+                await self._pause(min(0.25 * 2**self._deaths, self._patience.longest_pause_s))
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wanted.wait()
+        self._wanted.clear()
 
     def _is_unfit(self) -> bool:
         return self.state is WorkerState.UNFIT

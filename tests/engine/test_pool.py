@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -201,6 +202,22 @@ def test_an_engine_that_dies_at_every_start_is_given_up(tmp_path: Path) -> None:
     async def test() -> None:
         with pytest.raises(StartRefused, match="status 3"):
             await make_pool(recognizer="tests.engine.fake:dies_at_start").start()
+
+    run(test())
+
+
+@MANY_PROCESSES
+def test_an_engine_that_failed_to_start_is_tried_again_when_it_is_needed(tmp_path: Path) -> None:
+    async def test() -> None:
+        request = DiarizeRequest("7", write_script(tmp_path), SpeakerCount(), PCM)
+        async with running(make_pool(diarizer="tests.engine.fake:dies_at_start")) as pool:
+            with audio() as fd:
+                for _ in range(2):
+                    with pytest.raises(DeviceUnavailable, match="status 3"):
+                        await pool.diarize(request, fd, lambda _: None)
+                for worker in pool._workers[Role.DIARIZE]:
+                    worker.config = msgspec.structs.replace(worker.config, backend=ENGINE)  # somebody repaired it
+                assert (await pool.diarize(request, fd, lambda _: None)).turns
 
     run(test())
 
