@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import uvloop
 
 from appliance.audio.pcm import PcmLayout
 from appliance.domain import SpeakerCount, TranscribeOptions
@@ -204,6 +205,25 @@ def test_an_engine_that_dies_at_every_start_is_given_up(tmp_path: Path) -> None:
             await make_pool(recognizer="tests.engine.fake:dies_at_start").start()
 
     run(test())
+
+
+@MANY_PROCESSES
+def test_all_of_it_on_the_loop_that_the_server_uses(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            slow = Work(pool, write_script(tmp_path / "slow", steps=10_000, step_s=0.01))
+            await slow.begun.wait()
+            os.kill(pid_of(pool), signal.SIGKILL)
+            with pytest.raises(WorkerDied):
+                await slow.task
+            cancelled = Work(pool, tmp_path / "slow")
+            await cancelled.begun.wait()
+            cancelled.task.cancel()
+            await asyncio.wait({cancelled.task})
+            assert (await Work(pool, write_script(tmp_path / "quick")).task).segments
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(test(), 60))
 
 
 @MANY_PROCESSES

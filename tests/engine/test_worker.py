@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from appliance.audio.pcm import PcmLayout
@@ -117,6 +120,31 @@ def test_a_worker_ends_when_its_parent_closes_the_line() -> None:
 
     pid = asyncio.run(run())
     assert not Path(f"/proc/{pid}").exists()
+
+
+ORPHANING = """
+import asyncio, sys
+from pathlib import Path
+from tests.engine.test_worker import memory_file, request_for, running_pool
+
+async def main():
+    async with running_pool() as pool:
+        work = asyncio.create_task(pool.recognize(request_for(Path(sys.argv[1])), memory_file(), lambda _: None))
+        print(pool.status()[0].pid, flush=True)
+        await work
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_busy_worker_does_not_outlive_an_api_process_that_is_killed(tmp_path: Path) -> None:
+    model = write_script(tmp_path / "m", misfortune="hang", at_step=0)
+    with subprocess.Popen([sys.executable, "-c", ORPHANING, str(model)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    worker.wait(timeout=10)
 
 
 def test_mapped_audio_is_read_only_and_shaped() -> None:
