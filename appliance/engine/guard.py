@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from enum import StrEnum
 from functools import cache
 
@@ -24,8 +24,10 @@ MIN_AVG_LOGPROB = -1.0
 MAX_NO_SPEECH = 0.6
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LOOP_REPEATS = 4  # the same words this often in a row
+_NO_VOICE = 0.01  # of a window's time
 UNHEARD_BELOW = 0.10  # fraction of a segment's time with voice
 FAINT_BELOW = 0.35
+_FAINT_MIN_LOGPROB = -0.6
 GAP_S = 1.0  # speech without words shorter than this is a breath, a laugh, a cut-off syllable
 _LONGEST_WORD_S = 2.0
 _GAP_MIN_LOGPROB = -0.8
@@ -118,6 +120,8 @@ def judge(decoded: DecodedWindow, voice: Voice) -> Verdict:
     improbable = decoded.avg_logprob < MIN_AVG_LOGPROB
     if decoded.no_speech_prob > MAX_NO_SPEECH and improbable and heard < 0.5:
         return Verdict.SILENT
+    if heard < _NO_VOICE and (improbable or loops(decoded)):
+        return Verdict.SILENT  # noise at any temperature is noise, and six attempts are slow
     if improbable or loops(decoded):
         return Verdict.RETRY
     return Verdict.ACCEPT
@@ -150,13 +154,17 @@ class Reviewed(Value, frozen=True):
     cautions: tuple[Caution, ...]
 
 
-def review(segments: Sequence[Segment], voice: Voice, *, hints: Sequence[str] = ()) -> Reviewed:
-    """Take out text that was invented over silence or music; flag what is doubtful. `hints`: hotwords and prompt."""
+def review(segments: Sequence[Segment], voice: Voice, *, hints: Sequence[str] = (), trust_detector: bool = True) -> Reviewed:
+    """Take out text that was invented over silence or music; flag what is doubtful.
+
+    `hints`: hotwords and prompt. `trust_detector` is off where the caller switched voice detection off, because he expects
+    speech that it misses: then only what is weak in itself goes, and the rest is flagged.
+    """
     kept: list[Segment] = []
     cautions: list[Caution] = []
     leaked = {_bare(hint) for hint in hints}
     for segment in segments:
-        if is_invented(segment, voice, leaked):
+        if is_invented(segment, voice, leaked, trust_detector=trust_detector):
             cautions.append(_caution("possible_hallucination", "Text was left out here: no voice was heard under it.", segment))
             continue
         kept.append(segment)
@@ -164,15 +172,15 @@ def review(segments: Sequence[Segment], voice: Voice, *, hints: Sequence[str] = 
     return Reviewed(kept=tuple(kept), cautions=tuple(cautions))
 
 
-def is_invented(segment: Segment, voice: Voice, hints: frozenset[str] | set[str] = frozenset()) -> bool:
+def is_invented(segment: Segment, voice: Voice, hints: Set[str] = frozenset(), *, trust_detector: bool = True) -> bool:
     """No voice under it; or hardly any, and it is a stock phrase, a hint echoed, or improbable."""
     heard = voice.heard(segment)
-    if heard < UNHEARD_BELOW:
+    if heard < UNHEARD_BELOW and trust_detector:
         return True
     stock = is_stock_phrase(segment.text) or _bare(segment.text) in hints
     weak = segment.avg_logprob < MIN_AVG_LOGPROB or _word_probability(segment) < 0.3
     if heard < FAINT_BELOW:
-        return stock or weak or segment.no_speech_prob > MAX_NO_SPEECH
+        return stock or weak or segment.no_speech_prob > MAX_NO_SPEECH or segment.avg_logprob < _FAINT_MIN_LOGPROB
     return (stock or weak) and segment.no_speech_prob > MAX_NO_SPEECH and segment.avg_logprob < -0.7
 
 

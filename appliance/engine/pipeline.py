@@ -356,7 +356,12 @@ class _Job:
 
     def _review(self, item: _WindowWork, segments: Sequence[Segment]) -> guard.Reviewed:
         voice = item.channel.voice
-        return guard.review(words.sentences(words.tighten(segments, voice)), voice, hints=self._hints())
+        return guard.review(
+            words.sentences(words.tighten(segments, voice)),
+            voice,
+            hints=self._hints(),
+            trust_detector=self._options.voice_activity,
+        )
 
     def _hints(self) -> tuple[str, ...]:
         options = self._options

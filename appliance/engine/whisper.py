@@ -159,7 +159,7 @@ class WhisperModel:
             drafts = self._generate(encoded, tasks, languages)
             alignments = self._align(encoded, drafts) if tasks[0].options.words else [None] * len(drafts)
         except RuntimeError as error:
-            raise _device_error(error) from error
+            raise device_error(error) from error
         return [self._finish(draft, alignment) for draft, alignment in zip(drafts, alignments, strict=True)]
 
     def _hear_languages(self, encoded: object, tasks: Sequence[WhisperTask]) -> list[dict[str, float]]:
@@ -382,7 +382,7 @@ def _damaged_file(model_dir: Path) -> str:
     return missing[0] if missing else "model.bin"
 
 
-def _device_error(error: RuntimeError) -> Exception:
+def device_error(error: RuntimeError) -> Exception:
     """TRAPS 16: memory pressure shows as "out of memory" first; whatever else CUDA says, the device's state is unknown."""
     text = str(error).lower()
     if "out of memory" in text:

@@ -48,6 +48,17 @@ def test_text_without_any_voice_goes_however_sure_the_model_is() -> None:
     assert [c.code for c in reviewed.cautions] == ["possible_hallucination"]
 
 
+def test_where_the_detector_is_switched_off_sure_text_stays_and_is_flagged() -> None:
+    sure, unsure = _said("whispered but clear", avg_logprob=-0.2), _said("hm de la so", avg_logprob=-0.9)
+    reviewed = guard.review([sure, unsure], _voice(), trust_detector=False)
+    assert reviewed.kept == (sure,)
+    assert [c.code for c in reviewed.cautions] == ["possible_hallucination"] * 2
+
+
+def test_noise_is_not_tried_at_every_temperature() -> None:
+    assert guard.judge(_decoded(_said("so it goes"), avg_logprob=-1.3), _voice()) is guard.Verdict.SILENT
+
+
 def test_said_text_stays_without_a_word_of_doubt() -> None:
     segment = _said("Thank you.")
     assert guard.review([segment], _voice((1.0, 3.0))) == guard.Reviewed(kept=(segment,), cautions=())
