@@ -1,5 +1,6 @@
 """All SQL. Everybody else sees `Store` and the values below; nobody else sees a row, a query or a connection."""
 
+import appliance.store.sqlite  # noqa: F401  # first, and for what importing it does
 from appliance.store.deliveries import Deliveries, Delivery
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit
 from appliance.store.idempotency import Claim, IdempotencyKeys
