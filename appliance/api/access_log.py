@@ -35,17 +35,17 @@ class Exchange(Value, frozen=True):
 
 class AccessLog:
     def __init__(self, app: ASGIApp, observe: Callable[[Exchange], None]) -> None:
-        self._app = app
+        self.wrapped = app
         self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await self.wrapped(scope, receive, send)
             return
         counter = _Counter(receive, send)
         started = time.monotonic()
         try:
-            await self._app(scope, counter.receive, counter.send)
+            await self.wrapped(scope, counter.receive, counter.send)
         finally:
             self._write(
                 Exchange(

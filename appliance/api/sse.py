@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 HEARTBEAT_S = 15.0  # well below the 60 s after which common proxies give up
 
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encode = msgspec.json.Encoder().encode
 
 
 def message(data: object, *, event: str | None = None, id: str | None = None) -> ServerSentEventMessage:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
+from appliance.api.access_log import AccessLog
 from appliance.api.auth import SCOPE_OF_RULE
+from appliance.app import create_app
 from appliance.store import Scope
-from tests.api.conftest import Api
+from tests.api.conftest import Api, settings_for
 
 PUBLIC_PATHS = {"/health", "/healthz", "/readyz", "/openapi", "/openapi/openapi.json", "/openapi/{path:str}", "/broken"}
 BY_SCOPE = {
@@ -51,6 +55,15 @@ def test_every_route_is_tried_below(api: Api) -> None:
     tried = {line.split()[1].rstrip("/").replace("/1", "/{key:str}").replace("/0", "/{n:int}") for line in BY_SCOPE}
     tried = {path.replace("/export/srt", "/export/{file_format:str}").replace("whisper-base", "{name:path}") for path in tried}
     assert tried == closed
+
+
+def test_every_route_of_the_whole_appliance_says_who_may_call_it(tmp_path: Path) -> None:
+    """Pages included: the application as it is wired for real, not started."""
+    app = create_app(settings_for(tmp_path))
+    assert isinstance(app, AccessLog)
+    assert isinstance(app.wrapped, Litestar)
+    for path, handler in handlers(app.wrapped):
+        assert handler.opt.get("access") in {"public", *SCOPE_OF_RULE}, f"{path} does not say who may call it"
 
 
 @pytest.mark.parametrize("line", BY_SCOPE)
