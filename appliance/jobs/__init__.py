@@ -2,7 +2,8 @@
 
 from appliance.jobs.feed import FailedEvent, Finished, FinishedEvent, JobEvent, ProgressEvent, SegmentsEvent, Timings
 from appliance.jobs.job import Job, Submission
-from appliance.jobs.jobs import Jobs, JobsSnapshot
+from appliance.jobs.jobs import Jobs
+from appliance.jobs.totals import JobsSnapshot
 
 __all__ = [
     "FailedEvent",

@@ -12,10 +12,9 @@ import hashlib
 import logging
 import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -23,7 +22,7 @@ from msgspec.structs import replace
 from appliance.audio.memory import MemoryBudget
 from appliance.audio.upload import Upload
 from appliance.catalogue import Model, Shelf
-from appliance.domain import Failure, JobState, Progress, Recording, Stage, TranscriptRecord, Value
+from appliance.domain import Failure, JobState, Progress, Recording, TranscriptRecord
 from appliance.engine.pool import WorkerPool
 from appliance.errors import (
     ApplianceError,
@@ -43,29 +42,19 @@ from appliance.jobs.job import Job, Submission
 from appliance.jobs.progress import Meter, Speeds
 from appliance.jobs.queue import WaitingLine
 from appliance.jobs.runner import Assignment, Heard, Runner, tells_speakers_apart
+from appliance.jobs.totals import JobsSnapshot, Totals
 from appliance.jobs.webhooks import Webhooks, check_target
 from appliance.settings import Settings
 from appliance.store import NewTranscript, Store
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # Uploads may fill this much of the memory for recordings; the rest is left to decode them, so that they can be finished.
 UPLOAD_SHARE = 0.75
 _RECORD_AGAIN_S = 5.0
 _MAX_RETRY_AFTER_S = 3600
-
-
-class JobsSnapshot(Value, frozen=True):
-    """For the metrics: now, and since the process started."""
-
-    queued: int
-    running: int
-    oldest_queued_age_s: float
-    draining: bool
-    ended: dict[JobState, int]
-    stage_s: dict[Stage, float]  # of completed jobs
-    audio_s: float  # of completed jobs
-    work_s: float  # from decoding to saved, of completed jobs
 
 
 class _Run:
@@ -108,14 +97,11 @@ class Jobs:
         self._runs: dict[int, _Run] = {}  # queued and running
         self._keys: dict[tuple[str, str], _Run] = {}  # of those, the ones sent with an Idempotency-Key
         self._door = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._webhooks = Webhooks(settings, store.webhooks) if store and settings.webhook_targets else None
         self._unkept = 0
         self._listeners: list[Callable[[Job], None]] = []
-        self._ended: Counter[JobState] = Counter()
-        self._stage_s = dict.fromkeys(Stage, 0.0)
-        self._audio_s = 0.0
-        self._work_s = 0.0
+        self._totals = Totals()
 
     async def start(self) -> None:
         """What an earlier process left unfinished is marked as interrupted; webhooks that are due are sent."""
@@ -146,16 +132,12 @@ class Jobs:
         The upload is taken over, also when this raises: `QueueFull`, `Draining`, `UnknownModel`, `ModelNotInstalled`,
         `ModelDamaged`, `IdempotencyMismatch`, `NotAvailable`, `DiskFull`.
         """
+        admission = self._spawn(self._take_over(submission))
         try:
-            if submission.callback_url is not None:
-                check_target(submission.callback_url, self._settings.webhook_targets)
-            models = await asyncio.to_thread(self._models, submission)
-            async with self._door:  # two uploads with one key come one after the other
-                job = await self._admit(submission, models)
-        except BaseException:
-            submission.upload.close()
+            return await asyncio.shield(admission)
+        except asyncio.CancelledError:  # the caller is gone, but its recording may be on record already
+            admission.add_done_callback(self._without_caller)
             raise
-        return job
 
     def check_room(self) -> None:
         """Before an upload is read: raises `Draining`, `QueueFull` or `MemoryFull` when it would be refused anyway."""
@@ -193,15 +175,11 @@ class Jobs:
             await self._end_early(run, Cancelled())
 
     def snapshot(self) -> JobsSnapshot:
-        return JobsSnapshot(
+        return self._totals.snapshot(
             queued=len(self._line),
             running=len(self._runs) - len(self._line),
             oldest_queued_age_s=self._line.longest_wait_s(),
             draining=self.draining,
-            ended={state: self._ended[state] for state in JobState if state.is_final},
-            stage_s=dict(self._stage_s),
-            audio_s=self._audio_s,
-            work_s=self._work_s,
         )
 
     def on_ended(self, listener: Callable[[Job], None]) -> None:
@@ -209,6 +187,22 @@ class Jobs:
         self._listeners.append(listener)
 
     # --- admission ----------------------------------------------------------------------------------------------------
+
+    async def _take_over(self, submission: Submission) -> Job:
+        try:
+            if submission.callback_url is not None:
+                check_target(submission.callback_url, self._settings.webhook_targets)
+            models = await asyncio.to_thread(self._models, submission)
+            async with self._door:  # two uploads with one key come one after the other
+                return await self._admit(submission, models)
+        except BaseException:
+            submission.upload.close()
+            raise
+
+    def _without_caller(self, admission: asyncio.Task[Job]) -> None:
+        """A job that is kept runs on; one whose result nobody can fetch does not."""
+        if not admission.cancelled() and not admission.exception() and not admission.result().keep:
+            self._spawn(self.cancel(admission.result()))
 
     def _models(self, submission: Submission) -> tuple[Model, ...]:
         settings = self._settings
@@ -379,12 +373,10 @@ class Jobs:
         begun = time.monotonic()
         record, saved = await self._save(run, outcome)
         result = saved if isinstance(saved, ApplianceError) else _timings(run, saved, time.monotonic() - begun)
-        if isinstance(result, Timings):
-            self._count(result)
         del self._runs[run.job.id]
         if run.key:
             del self._keys[run.key]
-        self._ended[record.state] += 1
+        self._totals.count(record.state, result if isinstance(result, Timings) else None)
         _conclude(run.job, record, result)
         if self._webhooks:
             self._webhooks.notice()
@@ -440,23 +432,11 @@ class Jobs:
                 return
             return
 
-    def _count(self, timings: Timings) -> None:
-        self._audio_s += timings.audio_s
-        self._work_s += timings.total_s
-        stages = {
-            Stage.DECODE: timings.decode_s,
-            Stage.DETECT: timings.detect_s,
-            Stage.RECOGNIZE: timings.recognize_s,
-            Stage.DIARIZE: timings.diarize_s,
-            Stage.SAVE: timings.save_s,
-        }
-        for stage, seconds in stages.items():
-            self._stage_s[stage] += seconds or 0.0
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _fingerprint(submission: Submission, models: tuple[Model, ...]) -> str:

@@ -245,6 +245,28 @@ def test_an_error_of_the_engine_is_the_jobs_error(tmp_path: Path) -> None:
     run(test())
 
 
+@MANY_PROCESSES
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_caller_that_leaves_during_admission_leaves_nothing_half_done(tmp_path: Path, keep: bool) -> None:
+    async def test() -> None:
+        async with bench(tmp_path, drain_timeout_s=0.0) as b:
+            b.model(**SLOW)
+            for turns in range(6):  # before, while and after it is put on record
+                submitting = asyncio.create_task(b.submit(keep=keep))
+                for _ in range(turns):
+                    await asyncio.sleep(0.002)
+                submitting.cancel()
+                await asyncio.wait({submitting})
+            await asyncio.sleep(0.2)
+            found = await b.store.transcripts.list(None, limit=100, offset=0)
+            unfinished = [record for record in found.results if not record.state.is_final]
+            assert all(b.jobs.find(record.id) for record in unfinished)
+            if not keep:
+                assert not unfinished
+
+    run(test())
+
+
 # --- workers that die -------------------------------------------------------------------------------------------------
 
 
