@@ -44,4 +44,4 @@ def test_this_machine_is_measured_on_the_whole_path() -> None:
     measured = msgspec.json.decode(done.stdout, type=Measurement)
     assert done.exit_code == 0
     assert 0 < measured.real_time_factor < 5
-    assert 85 <= measured.words <= 125
+    assert 120 <= measured.words <= 138  # the sentences have 129
