@@ -106,7 +106,8 @@ class Worker:
             return wire.failed(order.call, error)
         except Exception as error:  # the job ends here; its text and audio stay out of the log
             if is_device_error(error):
-                return wire.Breaking("out of memory" in str(error).lower(), str(error)[:500])
+                out_of_memory = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+                return wire.Breaking(out_of_memory, str(error)[:500] or type(error).__name__)
             log.exception("call %d failed", order.call)
             return wire.failed(
                 order.call, ApplianceError("The speech engine met an unexpected error.", "The log of the appliance says more.")
