@@ -249,12 +249,12 @@ def test_channels_keep_every_word(before: list[Segment]) -> None:
     assert all(segment.speaker for segment in after)
 
 
-def test_eight_hours_take_seconds_not_minutes() -> None:
-    """70,000 words and 20,000 turns of eight people; time grows with n log m, not n × m (that would be 1.4e9 steps)."""
-    segments = [sentence("one two three four five six seven.", i * 2.8) for i in range(10_000)]
-    heard = turns(*((i * 1.4, i * 1.4 + 1.2, f"s{i % 8}") for i in range(20_000)))
+def test_the_time_does_not_grow_with_words_times_turns() -> None:
+    """Three hours: 28,000 words and 8,000 turns of eight people; comparing each with each would be 224 million steps."""
+    segments = [sentence("one two three four five six seven.", i * 2.8) for i in range(4_000)]
+    heard = turns(*((i * 1.4, i * 1.4 + 1.2, f"s{i % 8}") for i in range(8_000)))
     started = time.process_time()
     after, speakers = assign_speakers(segments, heard)
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 8
     assert len(speakers) == 8
-    assert sum(len(segment.words) for segment in after) == 70_000
+    assert sum(len(segment.words) for segment in after) == 28_000
