@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
+from msgspec import structs
+
 from appliance.api.auth import caller
 from appliance.api.fields import Fields
 from appliance.api.services import ApiRequest, Services
-from appliance.audio.upload import Form, UploadLimits, body_chunks, receive_body, receive_form
+from appliance.audio.upload import Form, Upload, UploadLimits, body_chunks, receive_body, receive_form
 from appliance.domain import Priority, TranscribeOptions, Value
 from appliance.errors import InvalidField, MissingFile, UnsupportedBody
 from appliance.jobs import Job, Submission
@@ -60,21 +62,24 @@ async def submit(
         raise MissingFile
     try:
         ask = parse(Fields([*query, *form.fields], known))
+        submission = _submission(request, services, ask, upload)
     except BaseException:
         upload.close()
         raise
-    submission = Submission(
+    submission = structs.replace(submission, keep=keep, idempotency_key=idempotency_key)
+    return await services.jobs.submit(submission), ask
+
+
+def _submission(request: ApiRequest, services: Services, ask: Ask, upload: Upload) -> Submission:
+    return Submission(
         upload=replace(upload, filename=clean_filename(upload.filename)),
         options=ask.options,
         models=ask.models,
         title=ask.title or title_of(upload.filename),
         owner=str(caller(request).id),
         priority=ask.priority or services.settings.default_priority,
-        keep=keep,
-        idempotency_key=idempotency_key,
         callback_url=ask.callback_url,
     )
-    return await services.jobs.submit(submission), ask
 
 
 # --- the body ---------------------------------------------------------------------------------------------------------
