@@ -22,6 +22,7 @@ _EARLIEST_CUT_S = 20.0  # a window of running speech is not cut before this: a s
 _GOOD_PAUSE_S = 1.0  # a longer pause is no better a place to cut
 _PREFER_LATE_PER_S = 0.05  # what a second more in the window is worth, in seconds of pause
 _SMOOTHING_FRAMES = 5
+_SHORTEST_PAUSE_FRAMES = 3
 
 
 def plan_windows(spans: Sequence[Span], probabilities: NDArray[np.float32], duration: float) -> tuple[Window, ...]:
@@ -87,7 +88,8 @@ def _pauses(probabilities: NDArray[np.float32], first: int, last: int) -> list[t
     """(start, end) in seconds of each run of silent frames within [first, last)."""
     silent = probabilities[first:last] < 0.35
     edges = np.flatnonzero(np.diff(np.concatenate(([False], silent, [False])).astype(np.int8)))
-    return [((first + a) * FRAME_S, (first + b) * FRAME_S) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= 3]
+    runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    return [((first + a) * FRAME_S, (first + b) * FRAME_S) for a, b in runs if b - a >= _SHORTEST_PAUSE_FRAMES]
 
 
 def _apart(windows: Sequence[Window]) -> list[Window]:

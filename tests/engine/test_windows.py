@@ -28,6 +28,7 @@ def test_windows_hold_all_speech_and_never_overlap(runs: list[tuple[float, float
     windows = plan_windows(spans, probabilities, duration)
     assert all(0 <= w.start < w.end <= duration + 1e-6 and w.end - w.start <= WINDOW_S + 1e-6 for w in windows)
     assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(windows))
+    assert {type(edge) for w in windows for edge in (w.start, w.end)} <= {float}, "NumPy's numbers do not reach other processes"
     for span in spans:
         held = sum(max(0.0, min(w.end, span.end) - max(w.start, span.start)) for w in windows)
         assert held == pytest.approx(span.duration, abs=1e-6)
