@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from appliance.domain import Value
@@ -17,6 +18,8 @@ SWITCH_COST = 1.7  # nats: a lone window must be 30 times likelier in its own la
 _FULL_WEIGHT_S = 10.0  # a window with less speech than this counts for less
 _FLOOR = 1e-4  # no single window can rule a language out
 UNCERTAIN_BELOW = 0.5
+SHORTEST_PART_S = 3.0  # of a window that holds two languages; less says nothing about its language
+_LETTERS_TO_TELL = 4
 TRY_OTHERS_BELOW = 0.65  # a short recording less sure than this is decoded in its likeliest languages, and the text decides
 TRY_AT_LEAST = 0.05
 TRY_AT_MOST = 4
@@ -50,6 +53,17 @@ def decide(ballots: Sequence[Ballot]) -> tuple[str, ...]:
     return _best_path(ballots, codes) if codes else ("und",) * len(ballots)
 
 
+def stretches(ballots: Sequence[Ballot]) -> list[Window]:
+    """Neighbouring windows that are decided to be in one language, joined; each names its language."""
+    joined: list[Window] = []
+    for ballot, code in zip(ballots, decide(ballots), strict=True):
+        start = ballot.window.start
+        if joined and joined[-1].language == code:
+            start = joined.pop().start
+        joined.append(Window(start=start, end=ballot.window.end, language=code))
+    return joined
+
+
 def _candidates(ballots: Sequence[Ballot]) -> list[str]:
     """Languages that lead in some window; the rest cannot win."""
     return sorted({max(b.probabilities, key=b.probabilities.__getitem__) for b in ballots if b.probabilities})
@@ -77,6 +91,35 @@ def confidence(ballots: Sequence[Ballot], path: Sequence[str], code: str) -> flo
     """The average probability of a language over the ballots decided to be in it, weighted by speech; 0 when none is."""
     own = [(b.weight, b.probabilities.get(code, 0.0)) for b, decided in zip(ballots, path, strict=True) if decided == code]
     return sum(w * p for w, p in own) / sum(w for w, _ in own) if own else 0.0
+
+
+_SCRIPTS = {  # of languages not written in Latin letters: the names of their letters begin so
+    "CJK": ("zh", "yue", "ja"),
+    "HIRAGANA": ("ja",),
+    "KATAKANA": ("ja",),
+    "HANGUL": ("ko",),
+    "CYRILLIC": ("ru", "uk", "bg", "sr", "mk", "be", "kk", "mn", "tg", "tt", "ba"),
+    "ARABIC": ("ar", "fa", "ur", "ps", "sd"),
+    "HEBREW": ("he", "yi"),
+    "GREEK": ("el",),
+    "THAI": ("th",),
+    "DEVANAGARI": ("hi", "mr", "ne", "sa"),
+}
+_OTHER_SCRIPTS = frozenset(code for codes in _SCRIPTS.values() for code in codes)
+
+
+def language_of_text(text: str, code: str, probabilities: Mapping[str, float]) -> str:
+    """The language of a sentence whose letters its window's language does not use: the likeliest one that does.
+
+    Whisper writes an English sentence in a Chinese window in English; it should not be called Chinese.
+    """
+    if code not in _OTHER_SCRIPTS or not probabilities:
+        return code
+    letters = [unicodedata.name(c, "").split(" ")[0] for c in text if c.isalpha()]
+    if len(letters) < _LETTERS_TO_TELL or any(name != "LATIN" for name in letters):
+        return code
+    latin = {c: p for c, p in probabilities.items() if c not in _OTHER_SCRIPTS}
+    return max(latin, key=latin.__getitem__, default=code)
 
 
 class LanguageVote:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -26,7 +27,7 @@ from appliance.engine import guard, language, words
 from appliance.engine.batcher import Batcher, BatchStatistics, Lane, OutOfMemory
 from appliance.engine.protocol import DecodedWindow, EngineProgress, OnEvent, RecognizeRequest, SegmentsDecided, StopCheck, Window
 from appliance.engine.whisper import MAX_PROMPT_TOKENS, DecodeOptions, WhisperModel, WhisperTask, default_compute_type
-from appliance.engine.windows import plan_windows, whole_windows
+from appliance.engine.windows import plan_windows, split_window, whole_windows
 from appliance.errors import Cancelled, DeviceOutOfMemory, LanguageUnsupported, NotAvailable
 
 _CPU_BATCH_SIZE = 8
@@ -233,6 +234,7 @@ class _Job:
         self._submit(*((item, item.window) for item in work))
         self._decide(work)
         self._decide_languages_again(channels, work)
+        work = self._divide_mixed(work)
         self._progress.show(Stage.RECOGNIZE, 1.0)
         return self._transcript(channels, work)
 
@@ -279,9 +281,7 @@ class _Job:
         channel = item.owner.channel if isinstance(item, _Gap) else item.channel
         if window.language is None and self._language is not None:
             window = msgspec.structs.replace(window, language=self._language)
-        options = DecodeOptions(
-            task=self._options.task, prompt=self._prompt, temperature=temperature, words=self._options.word_timestamps
-        )
+        options = DecodeOptions(task=self._options.task, prompt=self._prompt, temperature=temperature)
         return WhisperTask(self._model, window, channel.cut(window), options, channel.choose_language)
 
     def _decide(self, work: Sequence[_WindowWork]) -> None:
@@ -293,8 +293,14 @@ class _Job:
             decided = sum(item.window.end - item.window.start for item in work if item.final)
             self._progress.show(Stage.RECOGNIZE, _DETECT_SHARE + (1 - _DETECT_SHARE) * decided / total)
             while shown < len(work) and work[shown].final:
-                self._progress.decided(tuple(work[shown].segments))
+                self._progress.decided(self._shown(work[shown].segments))
                 shown += 1
+
+    def _shown(self, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+        """Segments as the caller wants them. Words are always made, sentences are cut by them."""
+        if self._options.word_timestamps:
+            return tuple(segments)
+        return tuple(msgspec.structs.replace(segment, words=()) for segment in segments)
 
     def _take(self) -> None:
         """Wait for one result; ask now and then whether the job is still wanted."""
@@ -324,18 +330,19 @@ class _Job:
                 self._submit((item, msgspec.structs.replace(item.window, language=decoded.language)), temperature=following)
                 return
             decoded = guard.best(item.attempts)
-        segments = () if verdict is guard.Verdict.SILENT else decoded.segments
-        self._accept(item, segments, decoded.language)
+        if verdict is guard.Verdict.SILENT:
+            decoded = msgspec.structs.replace(decoded, segments=())
+        self._accept(item, decoded)
 
-    def _accept(self, item: _WindowWork, segments: Sequence[Segment], code: str) -> None:
+    def _accept(self, item: _WindowWork, decoded: DecodedWindow) -> None:
         """Review a window's text, then decode again what was heard but has no words."""
-        reviewed = self._review(item, segments)
+        reviewed = self._review(item, decoded)
         item.segments = list(reviewed.kept)
         item.cautions = list(reviewed.cautions)
         spans = [s for s in item.channel.voice.spans if s.end > item.window.start and s.start < item.window.end]
         inside = [Span(start=max(s.start, item.window.start), end=min(s.end, item.window.end)) for s in spans]
         for gap in guard.gaps(inside, item.segments):
-            window = _gap_window(gap, item, code)
+            window = _gap_window(gap, item, decoded.language)
             # A gap as large as its window was just decoded, and a second time would say the same.
             if window.end - window.start < 0.8 * (item.window.end - item.window.start):
                 item.gaps_open += 1
@@ -348,16 +355,18 @@ class _Job:
         item = gap.owner
         before = item.segments
         if guard.is_believable(decoded, item.channel.voice):
-            item.segments = words.insert(before, self._review(item, decoded.segments).kept, gap.span)
+            item.segments = words.insert(before, self._review(item, decoded).kept, gap.span)
         if item.segments == before:
             item.cautions.append(_without_words(gap.span))
         item.gaps_open -= 1
         item.final = item.gaps_open == 0
 
-    def _review(self, item: _WindowWork, segments: Sequence[Segment]) -> guard.Reviewed:
+    def _review(self, item: _WindowWork, decoded: DecodedWindow) -> guard.Reviewed:
+        """The window's sentences, each with the language of its letters, less what was invented."""
         voice = item.channel.voice
+        cut = words.sentences(words.tighten(decoded.segments, voice))
         return guard.review(
-            words.sentences(words.tighten(segments, voice)),
+            [_in_own_language(segment, item.attempts[0].language_probabilities) for segment in cut],
             voice,
             hints=self._hints(),
             trust_detector=self._options.voice_activity,
@@ -384,6 +393,33 @@ class _Job:
             item.reset()
         self._submit(*((item, msgspec.structs.replace(item.window, language=code)) for item, code in again))
         self._decide([item for item, _ in again])
+
+    def _divide_mixed(self, work: Sequence[_WindowWork]) -> list[_WindowWork]:
+        """Where neighbouring windows are in different languages, the place of the change is looked for inside them."""
+        divided = {id(item): self._parts_by_language(item, codes) for item, codes in _at_changes(work)}
+        result = [part for item in work for part in divided.get(id(item), [item])]
+        fresh = [item for item in result if not item.attempts]
+        self._submit(*((item, item.window) for item in fresh))
+        self._decide(fresh)
+        return result
+
+    def _parts_by_language(self, item: _WindowWork, codes: tuple[str, str]) -> list[_WindowWork]:
+        """The window itself, or its parts when it holds more than one of these languages."""
+        voice = item.channel.voice
+        windows = split_window(item.window, voice.probabilities, language.SHORTEST_PART_S)
+        options = DecodeOptions(detect_only=True)
+        tasks = [WhisperTask(self._model, window, item.channel.cut(window), options) for window in windows]
+        heard = [self._wait(future) for future in self._lane.submit(*tasks, first=True)]
+        ballots = [
+            language.Ballot(
+                window=h.window,
+                probabilities=language.restrict(h.language_probabilities, codes),
+                speech_s=voice.seconds(h.window.start, h.window.end),
+            )
+            for h in heard
+        ]
+        parts = language.stretches(ballots)
+        return [_WindowWork(item.channel, window) for window in parts] if len(parts) > 1 else [item]
 
     def _try_languages(self, channel: _Channel, work: Sequence[_WindowWork]) -> str | None:
         """Where the sound leaves the language of a short recording open, the text decides: the most probable one wins."""
@@ -434,7 +470,7 @@ class _Job:
             languages=spoken,
             duration=self._duration,
             model=self._request.model,
-            segments=segments,
+            segments=self._shown(segments),
             speakers=tuple(Speaker(label=_label(c.number or 0)) for c in channels) if separate else (),
             warnings=tuple(sorted(cautions, key=lambda c: (c.start is not None, c.start or 0.0))),
             task=self._options.task,
@@ -451,6 +487,19 @@ class _Job:
         if self._language is not None:
             return self._language, 1.0, spoken
         return spoken[0], max(channel.vote.confidence(spoken[0]) for channel in channels), spoken
+
+
+def _at_changes(work: Sequence[_WindowWork]) -> list[tuple[_WindowWork, tuple[str, str]]]:
+    """Windows whose neighbour in the same channel is in another language, with both languages; each once."""
+    found: dict[int, tuple[_WindowWork, tuple[str, str]]] = {}
+    for channel in {id(item.channel): item.channel for item in work}.values():
+        own = [item for item in work if item.channel is channel and item.language is not None]
+        for first, second in pairwise(own):
+            codes = (first.language or "", second.language or "")
+            if codes[0] != codes[1]:
+                found.setdefault(id(first), (first, codes))
+                found.setdefault(id(second), (second, codes))
+    return list(found.values())
 
 
 def _speech_options(options: TranscribeOptions) -> SpeechOptions:
@@ -492,6 +541,11 @@ def _channel_cautions(channels: Sequence[_Channel]) -> list[Caution]:
     if len(silent) == len(channels):
         return [Caution(code="silence", message="No speech was heard in this recording.")]
     return [Caution(code="channel_silent", message=f"No speech was heard in channel {(c.number or 0) + 1}.") for c in silent]
+
+
+def _in_own_language(segment: Segment, probabilities: Mapping[str, float]) -> Segment:
+    code = language.language_of_text(segment.text, segment.language or "", probabilities)
+    return segment if code == segment.language else msgspec.structs.replace(segment, language=code)
 
 
 def _label(channel: int) -> str:

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from faster_whisper.tokenizer import Tokenizer
 from numpy.typing import NDArray
 
 from appliance.audio.pcm import SAMPLE_RATE_HZ
-from appliance.domain import Segment, Span, Task, Value, Word
+from appliance.domain import Segment, Task, Value, Word
 from appliance.engine.batcher import DeviceLost, OutOfMemory
 from appliance.engine.protocol import Capabilities, DecodedWindow, Window
 from appliance.engine.words import TimedToken, group_words
@@ -50,7 +49,6 @@ class DecodeOptions(Value, frozen=True):
     task: Task = "transcribe"
     prompt: tuple[int, ...] = ()  # tokens of hotwords and initial prompt, before the start token
     temperature: float = 0.0
-    words: bool = True
     detect_only: bool = False  # only the language: no text
 
 
@@ -68,7 +66,7 @@ class WhisperTask:
     def bucket(self) -> object:
         """TRAPS 19: generate() wants the start token in the same place and the same number of task tokens in each row."""
         o = self.options
-        return id(self.model), o.task, len(o.prompt), o.temperature, o.words, o.detect_only
+        return id(self.model), o.task, len(o.prompt), o.temperature, o.detect_only
 
     def prepare(self) -> Floats:
         return self.model.features(self.samples)
@@ -84,7 +82,7 @@ class _Draft:
     task: WhisperTask
     language: str
     languages: dict[str, float]
-    tokens: tuple[int, ...]  # with timestamp tokens
+    tokens: tuple[int, ...]
     avg_logprob: float
     no_speech_prob: float
 
@@ -147,7 +145,7 @@ class WhisperModel:
     # --- decoding ---
 
     def decode(self, tasks: Sequence[WhisperTask], features: Sequence[Floats]) -> list[DecodedWindow]:
-        """Text, evidence and (when wanted) word times of windows of one bucket.
+        """Text, evidence and word times of windows of one bucket.
 
         Raises OutOfMemory when the batch is too large for the device, DeviceLost on any other CUDA error.
         """
@@ -157,7 +155,7 @@ class WhisperModel:
             if tasks[0].options.detect_only:
                 return [_only_language(task, heard) for task, heard in zip(tasks, languages, strict=True)]
             drafts = self._generate(encoded, tasks, languages)
-            alignments = self._align(encoded, drafts) if tasks[0].options.words else [None] * len(drafts)
+            alignments = self._align(encoded, drafts)
         except RuntimeError as error:
             raise device_error(error) from error
         return [self._finish(draft, alignment) for draft, alignment in zip(drafts, alignments, strict=True)]
@@ -176,7 +174,7 @@ class WhisperModel:
         languages = [_language_of(task, probabilities) for task, probabilities in zip(tasks, heard, strict=True)]
         results = self._model.generate(encoded, self._prompts(tasks, languages), **self._generation_options(tasks))
         return [
-            _Draft(task, language, probabilities, *_evidence(result))
+            _Draft(task, language, probabilities, *_evidence(result, self.tokenizer("transcribe", "en").eot))
             for task, language, probabilities, result in zip(tasks, languages, heard, results, strict=True)
         ]
 
@@ -185,7 +183,8 @@ class WhisperModel:
         for task, language in zip(tasks, languages, strict=True):
             tokenizer = self.tokenizer(task.options.task, language)
             before = [tokenizer.sot_prev, *task.options.prompt] if task.options.prompt else []
-            prompts.append([*before, *tokenizer.sot_sequence])
+            # With timestamps the decoder stops before a sentence that the window cuts off, and expects to come back to it.
+            prompts.append([*before, *tokenizer.sot_sequence, tokenizer.no_timestamps])
         return prompts
 
     def _generation_options(self, tasks: Sequence[WhisperTask]) -> dict[str, Any]:
@@ -211,73 +210,54 @@ class WhisperModel:
 
     # --- word times ---
 
-    def _align(self, encoded: object, drafts: Sequence[_Draft]) -> list[list[TimedToken] | None]:
-        """Each text token's time in its window. align() takes one start sequence per call, so once per language."""
-        found: list[list[TimedToken] | None] = [None] * len(drafts)
-        texts = [self._text_tokens(draft) for draft in drafts]
+    def _align(self, encoded: object, drafts: Sequence[_Draft]) -> list[list[TimedToken]]:
+        """Each token's time in its window. align() takes one start sequence per call, so it is called once per language."""
+        found: list[list[TimedToken]] = [[] for _ in drafts]
         for language in sorted({draft.language for draft in drafts}):
-            rows = [i for i, draft in enumerate(drafts) if draft.language == language and texts[i]]
+            rows = [i for i, draft in enumerate(drafts) if draft.language == language and draft.tokens]
             if rows:
-                for i, tokens in zip(rows, self._align_language(encoded, drafts, texts, language, rows), strict=True):
+                for i, tokens in zip(rows, self._align_language(encoded, drafts, language, rows), strict=True):
                     found[i] = tokens
         return found
 
     def _align_language(
-        self, encoded: object, drafts: Sequence[_Draft], texts: Sequence[list[int]], language: str, rows: Sequence[int]
+        self, encoded: object, drafts: Sequence[_Draft], language: str, rows: Sequence[int]
     ) -> list[list[TimedToken]]:
         """The encoder's output cannot be cut by row, so the rows of other languages ride along with a token of no use."""
         tokenizer = self.tokenizer(drafts[0].task.options.task, language)
         idle = [tokenizer.encode(" a")[0]]
         frames = [max(_MIN_ALIGN_FRAMES, min(_MEL_FRAMES, len(d.task.samples) * _FRAMES_PER_S // SAMPLE_RATE_HZ)) for d in drafts]
-        wanted = [texts[i] if i in rows else idle for i in range(len(drafts))]
+        wanted = [list(draft.tokens) if i in rows else idle for i, draft in enumerate(drafts)]
         results = self._model.align(encoded, tokenizer.sot_sequence, wanted, frames)
-        return [_token_times(results[i], texts[i]) for i in rows]
-
-    def _text_tokens(self, draft: _Draft) -> list[int]:
-        end_of_text = self.tokenizer("transcribe", "en").eot
-        return [token for token in draft.tokens if token < end_of_text]
+        return [_token_times(results[i], drafts[i].tokens) for i in rows]
 
     # --- results ---
 
-    def _finish(self, draft: _Draft, alignment: list[TimedToken] | None) -> DecodedWindow:
+    def _finish(self, draft: _Draft, timed: list[TimedToken]) -> DecodedWindow:
         tokenizer = self.tokenizer(draft.task.options.task, draft.language)
         text = tokenizer.decode(list(draft.tokens)).strip()
         return DecodedWindow(
             window=draft.task.window,
             language=draft.language,
             language_probabilities=draft.languages,
-            segments=self._segments(draft, tokenizer, alignment),
+            segments=(_segment(draft, text, self._words(tokenizer, timed, draft.task.window.start)),) if text else (),
             temperature=draft.task.options.temperature,
             avg_logprob=draft.avg_logprob,
             no_speech_prob=draft.no_speech_prob,
             compression_ratio=compression_ratio(text),
         )
 
-    def _segments(self, draft: _Draft, tokenizer: Tokenizer, alignment: list[TimedToken] | None) -> tuple[Segment, ...]:
-        """One per pair of timestamps, as the decoder divided the window; empty ones left out."""
-        pieces = split_at_timestamps(draft.tokens, tokenizer.timestamp_begin, draft.task.window)
-        timed = iter(alignment or ())
-        segments: list[Segment] = []
-        for start, end, tokens in pieces:
-            text_tokens = [token for token in tokens if token < tokenizer.eot]
-            words = self._words(tokenizer, list(islice(timed, len(text_tokens))), draft.task.window.start)
-            text = tokenizer.decode(text_tokens)
-            if text.strip():
-                segments.append(_segment(draft, Span(start=start, end=end), text.strip(), words))
-        return tuple(segments)
-
     def _words(self, tokenizer: Tokenizer, timed: list[TimedToken], offset: float) -> tuple[Word, ...]:
-        if not timed:
-            return ()
         _, groups = tokenizer.split_to_word_tokens([t.token for t in timed])
         return group_words(timed, groups, tokenizer.decode, offset)
 
 
-def _segment(draft: _Draft, span: Span, text: str, words: tuple[Word, ...]) -> Segment:
+def _segment(draft: _Draft, text: str, words: tuple[Word, ...]) -> Segment:
+    """The whole window as one segment; `words.sentences` divides it."""
     return Segment(
         id=0,  # numbered when the transcript is whole
-        start=words[0].start if words else span.start,
-        end=words[-1].end if words else span.end,
+        start=words[0].start,
+        end=words[-1].end,
         text=text,
         words=words,
         language=draft.language,
@@ -314,10 +294,11 @@ def _only_language(task: WhisperTask, probabilities: dict[str, float]) -> Decode
     )
 
 
-def _evidence(result: ctranslate2.models.WhisperGenerationResult) -> tuple[tuple[int, ...], float, float]:
-    """(tokens, average log-probability over them and the end token, probability of no speech)."""
-    tokens = tuple(result.sequences_ids[0])
-    return tokens, result.scores[0] * len(tokens) / (len(tokens) + 1), result.no_speech_prob
+def _evidence(result: ctranslate2.models.WhisperGenerationResult, end_of_text: int) -> tuple[tuple[int, ...], float, float]:
+    """(text tokens, average log-probability over all and the end token, probability of no speech)."""
+    tokens = result.sequences_ids[0]
+    text = tuple(token for token in tokens if token < end_of_text)
+    return text, result.scores[0] * len(tokens) / (len(tokens) + 1), result.no_speech_prob
 
 
 def _token_times(result: ctranslate2.models.WhisperAlignmentResult, tokens: Sequence[int]) -> list[TimedToken]:
@@ -331,28 +312,6 @@ def _token_times(result: ctranslate2.models.WhisperAlignmentResult, tokens: Sequ
         )
         for i, token in enumerate(tokens)
     ]
-
-
-def split_at_timestamps(tokens: Sequence[int], timestamp_begin: int, window: Window) -> list[tuple[float, float, list[int]]]:
-    """(start, end, text tokens) of each stretch between timestamp tokens, in recording time, within the window.
-
-    A stretch that lacks its first timestamp starts where the one before ended; one that lacks its last runs to the window's
-    end: the text was decoded, so it is kept.
-    """
-    pieces: list[tuple[float, float, list[int]]] = []
-    start, text = window.start, list[int]()
-    for token in tokens:
-        if token < timestamp_begin:
-            text.append(token)
-            continue
-        at = min(window.start + (token - timestamp_begin) * _TIMESTAMP_STEP_S, window.end)
-        if text:
-            pieces.append((start, max(at, start), text))
-            text = []
-        start = max(at, start)
-    if text:
-        pieces.append((start, window.end, text))
-    return pieces
 
 
 def compression_ratio(text: str) -> float:

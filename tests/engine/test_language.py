@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from appliance.engine.language import Ballot, LanguageVote, confidence, decide, restrict
+from appliance.engine.language import Ballot, LanguageVote, confidence, decide, language_of_text, restrict, stretches
 from appliance.engine.protocol import Window
 
 
@@ -55,3 +55,19 @@ def test_confidence_is_that_of_the_windows_in_the_language() -> None:
     path = decide(ballots)
     assert round(confidence(ballots, path, "fr"), 2) == 0.96
     assert confidence(ballots, path, "de") == 0.0
+
+
+def test_a_sentence_is_in_the_language_of_its_letters() -> None:
+    heard = {"zh": 0.9, "en": 0.08, "ja": 0.02}
+    assert language_of_text("How do I get there?", "zh", heard) == "en"
+    assert language_of_text("请问车站怎么走?", "zh", heard) == "zh"
+    assert language_of_text("OK 好", "zh", heard) == "zh"
+    assert language_of_text("Bonjour tout le monde", "fr", {"fr": 0.9, "en": 0.1}) == "fr"
+
+
+def test_a_change_inside_a_window_is_found() -> None:
+    parts = [
+        Ballot(window=Window(start=5.0 * i, end=5.0 * i + 5), probabilities=p, speech_s=5.0)
+        for i, p in enumerate([ENGLISH] * 3 + [FRENCH] * 3)
+    ]
+    assert stretches(parts) == [Window(start=0.0, end=15.0, language="en"), Window(start=15.0, end=30.0, language="fr")]
