@@ -396,30 +396,36 @@ class _Job:
 
     def _divide_mixed(self, work: Sequence[_WindowWork]) -> list[_WindowWork]:
         """Where neighbouring windows are in different languages, the place of the change is looked for inside them."""
-        divided = {id(item): self._parts_by_language(item, codes) for item, codes in _at_changes(work)}
+        divided = {id(seam.item): self._parts_by_language(seam) for seam in _seams(work)}
         result = [part for item in work for part in divided.get(id(item), [item])]
         fresh = [item for item in result if not item.attempts]
         self._submit(*((item, item.window) for item in fresh))
         self._decide(fresh)
         return result
 
-    def _parts_by_language(self, item: _WindowWork, codes: tuple[str, str]) -> list[_WindowWork]:
-        """The window itself, or its parts when it holds more than one of these languages."""
-        voice = item.channel.voice
-        windows = split_window(item.window, voice.probabilities, language.SHORTEST_PART_S)
-        options = DecodeOptions(detect_only=True)
-        tasks = [WhisperTask(self._model, window, item.channel.cut(window), options) for window in windows]
-        heard = [self._wait(future) for future in self._lane.submit(*tasks, first=True)]
-        ballots = [
-            language.Ballot(
-                window=h.window,
-                probabilities=language.restrict(h.language_probabilities, codes),
-                speech_s=voice.seconds(h.window.start, h.window.end),
-            )
-            for h in heard
-        ]
-        parts = language.stretches(ballots)
+    def _parts_by_language(self, seam: _Seam) -> list[_WindowWork]:
+        """The window itself, or its parts when it holds both languages. The part at the seam tells whether to look further."""
+        item = seam.item
+        windows = split_window(item.window, item.channel.voice.probabilities, language.SHORTEST_PART_S)
+        (edge,) = self._hear(item.channel, windows[-1:] if seam.at_end else windows[:1], seam.codes)
+        if language.decide([edge])[0] == item.language:
+            return [item]
+        parts = language.stretches(self._hear(item.channel, windows, seam.codes))
         return [_WindowWork(item.channel, window) for window in parts] if len(parts) > 1 else [item]
+
+    def _hear(self, channel: _Channel, windows: Sequence[Window], codes: Sequence[str]) -> list[language.Ballot]:
+        """Which of these languages each window is in."""
+        options = DecodeOptions(detect_only=True)
+        tasks = [WhisperTask(self._model, window, channel.cut(window), options) for window in windows]
+        heard = [self._wait(future) for future in self._lane.submit(*tasks, first=True)]
+        return [
+            language.Ballot(
+                window=window,
+                probabilities=language.restrict(result.language_probabilities, codes),
+                speech_s=channel.voice.seconds(window.start, window.end),
+            )
+            for window, result in zip(windows, heard, strict=True)
+        ]
 
     def _try_languages(self, channel: _Channel, work: Sequence[_WindowWork]) -> str | None:
         """Where the sound leaves the language of a short recording open, the text decides: the most probable one wins."""
@@ -489,16 +495,25 @@ class _Job:
         return spoken[0], max(channel.vote.confidence(spoken[0]) for channel in channels), spoken
 
 
-def _at_changes(work: Sequence[_WindowWork]) -> list[tuple[_WindowWork, tuple[str, str]]]:
-    """Windows whose neighbour in the same channel is in another language, with both languages; each once."""
-    found: dict[int, tuple[_WindowWork, tuple[str, str]]] = {}
+class _Seam:
+    """A window beside one in another language."""
+
+    def __init__(self, item: _WindowWork, codes: tuple[str, str], *, at_end: bool) -> None:
+        self.item = item
+        self.codes = codes
+        self.at_end = at_end  # the other language follows; else it comes before
+
+
+def _seams(work: Sequence[_WindowWork]) -> list[_Seam]:
+    """Windows whose neighbour in the same channel is in another language; each once."""
+    found: dict[int, _Seam] = {}
     for channel in {id(item.channel): item.channel for item in work}.values():
         own = [item for item in work if item.channel is channel and item.language is not None]
         for first, second in pairwise(own):
             codes = (first.language or "", second.language or "")
             if codes[0] != codes[1]:
-                found.setdefault(id(first), (first, codes))
-                found.setdefault(id(second), (second, codes))
+                found.setdefault(id(first), _Seam(first, codes, at_end=True))
+                found.setdefault(id(second), _Seam(second, codes, at_end=False))
     return list(found.values())
 
 

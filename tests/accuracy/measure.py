@@ -2,6 +2,7 @@
 
     python -m tests.accuracy.measure                      every set; the plain side is computed once per weights and cached
     python -m tests.accuracy.measure --sets ljspeech misc --plain-only
+    python -m tests.accuracy.measure --speed-s 600        seconds needed by both for ten minutes, with word times
 
 The recordings are those of `../shared/audio` (see its manifest.json); nothing here runs without that folder.
 """
@@ -17,6 +18,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -212,23 +214,39 @@ def hear_all(recognizer: Recognizer, model_dir: Path, clips: Sequence[Clip], at_
         return dict(zip([clip.file for clip in clips], pool.map(hear, clips), strict=True))
 
 
+def compare_speed(recognizer: Recognizer, plain: PlainWhisper, model_dir: Path, seconds: float) -> tuple[float, float]:
+    """Seconds that ours and plain faster-whisper take for the start of the long recording, both with word times, back to back."""
+    clip = next(clip for clip in read_manifest() if clip.set == "long")
+    audio = read_audio(clip)[: int(seconds * SAMPLE_RATE_HZ)]
+    recognizer.warm(model_dir)
+    plain.run(audio[:SAMPLE_RATE_HZ])  # loads the model
+    _, ours_s = recognize(recognizer, model_dir, audio)
+    return ours_s, plain.run(audio, word_timestamps=True).elapsed_s
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--model-dir", type=Path, default=CACHE_DIR / "models" / "whisper-base")
     parser.add_argument("--sets", nargs="*", default=[])
     parser.add_argument("--plain-only", action="store_true")
     parser.add_argument("--show-differences", action="store_true")
+    parser.add_argument(
+        "--speed-s", type=float, default=0.0, help="instead: compare the speed on so many seconds of the long recording"
+    )
     arguments = parser.parse_args()
-    clips = [clip for clip in read_manifest() if not arguments.sets or clip.set in arguments.sets]
     plain_side = PlainWhisper(arguments.model_dir)
-    plain = {clip.file: plain_side.hear(clip) for clip in clips}
-    if arguments.plain_only:
-        return
-    recognizer = Recognizer(device="cpu", compute_type="int8")
-    try:
+    with closing(Recognizer(device="cpu", compute_type="int8")) as recognizer:
+        if arguments.speed_s:
+            ours_s, plain_s = compare_speed(recognizer, plain_side, arguments.model_dir, arguments.speed_s)
+            print(
+                f"{arguments.speed_s:.0f} s of speech with word times: ours {ours_s:.1f} s, plain {plain_s:.1f} s: {ours_s / plain_s:.1%}"
+            )
+            return
+        clips = [clip for clip in read_manifest() if not arguments.sets or clip.set in arguments.sets]
+        plain = {clip.file: plain_side.hear(clip) for clip in clips}
+        if arguments.plain_only:
+            return
         ours = hear_all(recognizer, arguments.model_dir, clips)
-    finally:
-        recognizer.close()
     if arguments.show_differences:
         show_differences(clips, plain, ours)
     print_table(tabulate(clips, plain, ours))
