@@ -22,6 +22,7 @@ from appliance.audio.memory import MemoryBudget
 from appliance.catalogue import Catalogue, Shelf
 from appliance.engine.gpu import choose_device
 from appliance.engine.pool import WorkerPool
+from appliance.engine.protocol import Role
 from appliance.errors import ApplianceError
 from appliance.jobs import Jobs
 from appliance.settings import Settings
@@ -67,7 +68,7 @@ def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[Litestar], Abst
 async def _running(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Everything that lives as long as the appliance; stopped in the opposite order."""
     shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
-    budget = MemoryBudget(settings.memory_budget_bytes)
+    budget = MemoryBudget(settings.memory_budget_bytes, lambda: jobs.retry_after_s())  # noqa: PLW0108  # made below
     pool = WorkerPool(settings, choose_device(settings.device))
     store = await Store.open(settings.database_path)
     try:
@@ -90,5 +91,7 @@ async def _warm(settings: Settings, shelf: Shelf, pool: WorkerPool) -> None:
     try:
         model = shelf.resolve(settings.default_model, settings.default_model, settings.model_aliases)
         await pool.warm(await asyncio.to_thread(shelf.path, model.id))
+        if pool.devices.kind == "cuda":  # on a small machine the import would take the cores from the first recording
+            pool.prepare(Role.DIARIZE)
     except ApplianceError as error:
         log.error("The default model is not ready. %s %s", error.message, error.hint)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
-
 from appliance.api.fields import MAX_PROMPT_CHARS, MAX_TITLE_CHARS, Fields
 from appliance.api.intake import Ask
 from appliance.api.services import Services
@@ -11,6 +9,7 @@ from appliance.api.site_models import check_capabilities, resolve_model
 from appliance.catalogue import Model
 from appliance.domain import ChannelMode, Priority, SpeakerCount, Task, TranscribeOptions
 from appliance.errors import InvalidField, NotAvailable
+from appliance.jobs.webhooks import check_target
 from appliance.settings import Settings
 
 RESPONSE_FORMATS = ("json", "verbose_json", "text", "srt", "vtt")
@@ -133,23 +132,6 @@ def read_diarize(fields: Fields, speakers: SpeakerCount, channels: ChannelMode) 
 
 def read_callback_url(fields: Fields, settings: Settings) -> str | None:
     url = fields.text("callback_url")
-    if url is None:
-        return None
-    if not settings.webhook_targets:
-        raise NotAvailable("callback_url", "webhooks are switched off", "An administrator allows targets with 'webhook_targets'.")
-    if not any(_is_below(url, target) for target in settings.webhook_targets):
-        raise InvalidField("callback_url", "points to a target that the administrator has not allowed")
+    if url is not None:
+        check_target(url, settings.webhook_targets)
     return url
-
-
-def _is_below(url: str, target: str) -> bool:
-    """Same scheme, host and port, and a path below the target's: a plain prefix would let `https://in.lan.evil.example` pass."""
-    try:
-        given, allowed = urlsplit(url), urlsplit(target)
-        same_origin = (given.scheme, given.hostname, given.port) == (allowed.scheme, allowed.hostname, allowed.port)
-    except ValueError:  # a port that is no number
-        return False
-    if not same_origin or "@" in given.netloc or ".." in unquote(given.path).split("/") or "\\" in url:
-        return False
-    prefix = allowed.path.rstrip("/")
-    return given.path == prefix or given.path.startswith(f"{prefix}/")
