@@ -91,7 +91,7 @@ def _stretches(active: NDArray[np.bool_], grid: FrameGrid, duration_s: float) ->
     """Start and end, in seconds, of each run of True; nothing goes on beyond the recording."""
     edges = np.flatnonzero(np.diff(active.astype(np.int8), prepend=0, append=0))
     for first, after in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        start = grid.middle_s(first) if first else 0.0
+        start = grid.middle_s(first)
         end = min(grid.middle_s(min(after, len(active) - 1)), duration_s)
         if start < end:
             yield round(start, 3), round(end, 3)

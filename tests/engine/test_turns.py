@@ -56,7 +56,7 @@ def test_no_more_speakers_than_there_are() -> None:
 def test_turns_end_with_the_recording() -> None:
     names: dict[int, str] = {}
     chosen = np.array([[True], [True], [True], [True], [True]])
-    assert label_turns(chosen, SMALL_GRID, 2.25, names) == (Turn(start=0.0, end=2.25, speaker="SPEAKER_00"),)
+    assert label_turns(chosen, SMALL_GRID, 2.25, names) == (Turn(start=0.5, end=2.25, speaker="SPEAKER_00"),)
     assert label_turns(chosen[::-1] & False, SMALL_GRID, 2.25, names) == ()
 
 
