@@ -6,6 +6,7 @@ each what must come first.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,13 +44,14 @@ def recognition(config: WorkerConfig) -> RecognitionBackend:
 
 def diarization(config: WorkerConfig) -> DiarizationBackend:
     """Raises `DeviceUnavailable` when torch cannot use the GPU it was given. Importing takes 10-30 s (TRAPS 31)."""
+    from appliance.engine import diarizer  # noqa: PLC0415, I001 -- native; before torch, whose environment it sets
     import torch  # noqa: PLC0415 -- native
-
-    from appliance.engine import diarizer  # noqa: PLC0415 -- native
 
     if config.device == "cuda" and not torch.cuda.is_available():
         raise DeviceUnavailable("torch cannot use the GPU, though the driver shows it.", _DRIVER_HINT)
-    return DiarizationBackend(lambda model_dir: diarizer.load(model_dir, config.device, config.threads))
+    # Half the cores: it runs beside recognition, which wants them all, and two threads are hardly faster than one here.
+    threads = config.threads or max(1, (os.cpu_count() or 1) // 2)
+    return DiarizationBackend(lambda model_dir: diarizer.load(model_dir, config.device, threads))
 
 
 class RecognitionBackend:
