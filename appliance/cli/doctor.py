@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import msgspec
@@ -20,11 +21,10 @@ WIDTH = max(len("open files"), len("libraries"))
 
 @app.command(help="Check this machine: a plain verdict and a remedy for each point.")
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    logging.getLogger("appliance").setLevel(logging.CRITICAL)  # what it would log is said below
     settings = read_settings()
     findings = []
-    for check in CHECKS:
-        for finding in check(settings):
+    with nothing_logged():
+        for finding in (finding for check in CHECKS for finding in check(settings)):
             findings.append(finding)
             if not as_json:
                 print(describe(finding), flush=True)
@@ -33,6 +33,18 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
     else:
         print(f"\n{conclusion(findings)}")
     raise typer.Exit(1 if _with(findings, Verdict.BLOCKS) else 0)
+
+
+@contextmanager
+def nothing_logged() -> Iterator[None]:
+    """What the checks would log is said by the findings."""
+    logger = logging.getLogger("appliance")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def describe(finding: Finding) -> str:
