@@ -19,6 +19,13 @@ if TYPE_CHECKING:  # numpy is heavy, and the API process imports this file
     from numpy.typing import NDArray
 
 
+# For the environment of a worker that recognises on a CPU; glibc reads it when the process starts. Decoding allocates and
+# frees tens of MiB per step: with huge pages, and freed memory kept up to 256 MiB, it takes a quarter less processor time.
+CPU_WORKER_ENVIRONMENT = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=268435456:glibc.malloc.trim_threshold=268435456"
+}
+
+
 class Role(StrEnum):
     """What a worker process does: the two run beside each other, and one may die without the other."""
 

@@ -14,6 +14,8 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -33,7 +35,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 from appliance.audio.pcm import SAMPLE_RATE_HZ, PcmLayout
 from appliance.domain import TranscribeOptions, Transcript
 from appliance.engine.pipeline import Recognizer
-from appliance.engine.protocol import RecognizeRequest
+from appliance.engine.protocol import CPU_WORKER_ENVIRONMENT, RecognizeRequest
 
 AUDIO_DIR = Path(__file__).resolve().parents[3] / "shared" / "audio"
 CACHE_DIR = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "appliance"
@@ -214,14 +216,44 @@ def hear_all(recognizer: Recognizer, model_dir: Path, clips: Sequence[Clip], at_
         return dict(zip([clip.file for clip in clips], pool.map(hear, clips), strict=True))
 
 
-def compare_speed(recognizer: Recognizer, plain: PlainWhisper, model_dir: Path, seconds: float) -> tuple[float, float]:
-    """Seconds that ours and plain faster-whisper take for the start of the long recording, both with word times, back to back."""
-    clip = next(clip for clip in read_manifest() if clip.set == "long")
-    audio = read_audio(clip)[: int(seconds * SAMPLE_RATE_HZ)]
-    recognizer.warm(model_dir)
+def time_ours(model_dir: Path, audio: NDArray[np.float32]) -> float:
+    with closing(Recognizer(device="cpu", compute_type="int8")) as recognizer:
+        recognizer.warm(model_dir)
+        return recognize(recognizer, model_dir, audio)[1]
+
+
+def time_plain(model_dir: Path, audio: NDArray[np.float32]) -> float:
+    plain = PlainWhisper(model_dir)
     plain.run(audio[:SAMPLE_RATE_HZ])  # loads the model
-    _, ours_s = recognize(recognizer, model_dir, audio)
-    return ours_s, plain.run(audio, word_timestamps=True).elapsed_s
+    return plain.run(audio, word_timestamps=True).elapsed_s
+
+
+def time_side(side: str, model_dir: Path, seconds: float) -> float:
+    """Seconds that one side takes for the start of the long recording, with word times, in its own process and environment."""
+    environment = os.environ | (CPU_WORKER_ENVIRONMENT if side == "ours" else {})
+    command = [
+        sys.executable,
+        "-m",
+        "tests.accuracy.measure",
+        "--side",
+        side,
+        "--speed-s",
+        str(seconds),
+        "--model-dir",
+        str(model_dir),
+    ]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def compare_speed(model_dir: Path, seconds: float) -> None:
+    ours_s, plain_s = time_side("ours", model_dir, seconds), time_side("plain", model_dir, seconds)
+    print(f"{seconds:.0f} s of speech with word times: ours {ours_s:.1f} s, plain {plain_s:.1f} s, ratio {ours_s / plain_s:.1%}")
+
+
+def _long_audio(seconds: float) -> NDArray[np.float32]:
+    clip = next(clip for clip in read_manifest() if clip.set == "long")
+    return read_audio(clip)[: int(seconds * SAMPLE_RATE_HZ)]
 
 
 def main() -> None:
@@ -233,18 +265,24 @@ def main() -> None:
     parser.add_argument(
         "--speed-s", type=float, default=0.0, help="instead: compare the speed on so many seconds of the long recording"
     )
+    parser.add_argument("--side", choices=("ours", "plain"), help="with --speed-s: print the seconds of this side alone")
     arguments = parser.parse_args()
+    if arguments.side:
+        timed = time_ours if arguments.side == "ours" else time_plain
+        print(timed(arguments.model_dir, _long_audio(arguments.speed_s)))
+    elif arguments.speed_s:
+        compare_speed(arguments.model_dir, arguments.speed_s)
+    else:
+        compare_words(arguments)
+
+
+def compare_words(arguments: argparse.Namespace) -> None:
+    clips = [clip for clip in read_manifest() if not arguments.sets or clip.set in arguments.sets]
     plain_side = PlainWhisper(arguments.model_dir)
+    plain = {clip.file: plain_side.hear(clip) for clip in clips}
+    if arguments.plain_only:
+        return
     with closing(Recognizer(device="cpu", compute_type="int8")) as recognizer:
-        if arguments.speed_s:
-            ours_s, plain_s = compare_speed(recognizer, plain_side, arguments.model_dir, arguments.speed_s)
-            print(f"{arguments.speed_s:.0f} s of speech with word times: ours {ours_s:.1f} s, plain {plain_s:.1f} s")
-            print(f"ratio {ours_s / plain_s:.1%}")
-            return
-        clips = [clip for clip in read_manifest() if not arguments.sets or clip.set in arguments.sets]
-        plain = {clip.file: plain_side.hear(clip) for clip in clips}
-        if arguments.plain_only:
-            return
         ours = hear_all(recognizer, arguments.model_dir, clips)
     if arguments.show_differences:
         show_differences(clips, plain, ours)
