@@ -30,6 +30,7 @@ FAINT_BELOW = 0.35
 _FAINT_MIN_LOGPROB = -0.6
 GAP_S = 1.0  # speech without words shorter than this is a breath, a laugh, a cut-off syllable
 _LONGEST_WORD_S = 2.0
+_SECONDS_PER_DIGIT = 0.5  # "1469" is one word to read and four to say
 _GAP_MIN_LOGPROB = -0.8
 _GAP_MIN_PROBABILITY = 0.4
 _REACH_S = 0.35  # word times are this inexact
@@ -249,7 +250,8 @@ def _covered(segments: Sequence[Segment]) -> Iterator[tuple[float, float]]:
         if not segment.words:
             yield segment.start, segment.end
         for word in segment.words:
-            yield word.start, word.end if word.end - word.start <= _LONGEST_WORD_S else word.start + _LONGEST_WORD_S / 2
+            longest = _LONGEST_WORD_S + _SECONDS_PER_DIGIT * sum(c.isdigit() for c in word.text)
+            yield word.start, word.end if word.end - word.start <= longest else word.start + _LONGEST_WORD_S / 2
 
 
 def _uncovered(span: Span, covered: Sequence[tuple[float, float]]) -> Iterator[Span]:

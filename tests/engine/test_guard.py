@@ -139,6 +139,10 @@ def test_a_word_stretched_over_seconds_does_not_hide_a_gap() -> None:
     assert guard.gaps([Span(start=0.0, end=2.0)], [_said("a b c d", start=0.9, end=2.0)]) == ()
 
 
+def test_numbers_take_long_to_say() -> None:
+    assert guard.gaps([Span(start=0.0, end=4.0)], [_said("1469–1470.", start=0.0, end=4.0)]) == ()
+
+
 def test_voice_runs_lie_within_what_was_asked() -> None:
     voice = _voice((1.0, 2.0), (4.0, 6.0))
     runs = voice.runs(1.5, 5.0)
