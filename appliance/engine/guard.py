@@ -166,7 +166,9 @@ def review(segments: Sequence[Segment], voice: Voice, *, hints: Sequence[str] = 
     leaked = {_bare(hint) for hint in hints}
     for segment in segments:
         if is_invented(segment, voice, leaked, trust_detector=trust_detector):
-            cautions.append(_caution("possible_hallucination", "Text was left out here: no voice was heard under it.", segment))
+            cautions.append(
+                _caution("possible_hallucination", "Text was left out here: too little voice was heard under it.", segment)
+            )
             continue
         kept.append(segment)
         cautions += _doubts(segment, voice)

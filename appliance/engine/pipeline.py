@@ -431,6 +431,8 @@ class _Job:
         """Where the sound leaves the language of a short recording open, the text decides: the most probable one wins."""
         if not 0 < len(work) <= _TRY_WINDOWS or not all(self._is_language_open(item) for item in work):
             return None
+        if not any(item.segments or not item.settled for item in work):
+            return None  # nothing was said in any language
         candidates = channel.vote.candidates(language.TRY_AT_LEAST)[: language.TRY_AT_MOST]
         scores = [self._score(work, code) - language.LIKELIER_TEXT * rank for rank, code in enumerate(candidates)]
         return candidates[scores.index(max(scores))] if scores else None
