@@ -26,7 +26,7 @@ from appliance.engine.protocol import Role
 from appliance.errors import ApplianceError
 from appliance.jobs import Jobs
 from appliance.settings import Settings
-from appliance.store import Store
+from appliance.store import Store, held_alone
 from appliance.web import routes as web_routes
 
 log = logging.getLogger(__name__)
@@ -54,9 +54,10 @@ def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[Litestar], Abst
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         try:
-            async with _running(settings, metrics) as services:
-                app.state.services = services
-                yield
+            with held_alone(settings.database_path):
+                async with _running(settings, metrics) as services:
+                    app.state.services = services
+                    yield
         except ApplianceError as error:
             log.error("%s %s", error.message, error.hint)
             raise

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from appliance.api.language_names import language_code
 from appliance.audio.memory import MemoryBudget
+from appliance.audio.sandbox import forbid_dumps
 from appliance.audio.upload import Upload, UploadLimits, receive_body
 from appliance.catalogue import Catalogue, Model, Shelf
 from appliance.cli.wish import OnProgress, Wish, report
@@ -70,6 +71,7 @@ class LocalTranscriber:
 @asynccontextmanager
 async def local_transcriber(settings: Settings) -> AsyncIterator[LocalTranscriber]:
     """Starts the speech engine and stops it at the end. Raises StartRefused."""
+    forbid_dumps()  # recordings pass through this process, too (TRAPS 5)
     shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
     budget = MemoryBudget(settings.memory_budget_bytes)
     devices = choose_device(settings.device)

@@ -13,12 +13,16 @@ import typer
 import uvicorn
 
 from appliance.app import create_app
+from appliance.audio.sandbox import forbid_dumps
 from appliance.catalogue import Catalogue, Shelf
+from appliance.cli.checks import Verdict, judge_swap
 from appliance.cli.configuration import read_settings
 from appliance.cli.keys import opened_keys
 from appliance.cli.terminal import YELLOW, painted, say
 from appliance.errors import StartRefused
 from appliance.settings import Settings
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer()
 
@@ -29,8 +33,10 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:0,1.")] = None,
 ) -> None:
+    forbid_dumps()  # uploads pass through this process, too (TRAPS 5)
     settings = read_settings(host=host, port=port, device=device)
     start_logging(settings)
+    warn_of_swap()
     with listening_socket(settings) as listener:
         run_until_stopped(AnnouncingServer(settings, listener), listener)
 
@@ -47,11 +53,21 @@ def run_until_stopped(server: AnnouncingServer, listener: socket.socket) -> None
 
 
 def start_logging(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for client in ("httpx", "httpcore"):  # they would log the addresses of webhooks, which may hold tokens
+        logging.getLogger(client).setLevel(max(logging.WARNING, level))
     if settings.log_level != "debug":
         web_server = logging.getLogger("uvicorn.error")
         web_server.setLevel(max(logging.WARNING, web_server.getEffectiveLevel()))
         web_server.addFilter(is_news)
+
+
+def warn_of_swap() -> None:
+    """TRAPS 7: memory that is swapped out lies on a disk."""
+    finding = judge_swap()
+    if finding.verdict is not Verdict.FINE:
+        log.warning("%s %s", finding.says, finding.remedy)
 
 
 def is_news(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 """All SQL. Everybody else sees `Store` and the values below; nobody else sees a row, a query or a connection."""
 
 import appliance.store.sqlite  # noqa: F401  # first, and for what importing it does
+from appliance.store.alone import held_alone
 from appliance.store.deliveries import Deliveries, Delivery
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit
 from appliance.store.idempotency import Claim, IdempotencyKeys
@@ -25,4 +26,5 @@ __all__ = [
     "Store",
     "TranscriptEdit",
     "Transcripts",
+    "held_alone",
 ]

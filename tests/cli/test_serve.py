@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from appliance.cli import keys
-from appliance.cli.serve import announcement, listening_socket, server_config
+from appliance.cli import keys, serve
+from appliance.cli.checks import Finding, Verdict
+from appliance.cli.serve import announcement, listening_socket, server_config, start_logging
 from appliance.errors import StartRefused
 from appliance.settings import Settings
+from appliance.store import held_alone
 
 MakeSettings = Callable[..., Settings]
 SERVE = [sys.executable, "-m", "appliance.cli", "serve", "--port", "0"]
@@ -75,6 +78,66 @@ def test_a_start_that_is_refused_is_a_sentence_without_a_traceback() -> None:
     assert done.returncode == 1
     assert "There is no model catalogue in /nowhere. Set APPLIANCE_CATALOGUE_DIR" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_another_appliance_uses_is_refused(settings: MakeSettings) -> None:
+    """It would mark the other one's running jobs as interrupted."""
+    with held_alone(settings().database_path):
+        done = subprocess.run(SERVE, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Another appliance uses this data folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def _logging_as_it_was() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("", "httpx", "httpcore", "uvicorn.error")]
+    before = [(logger.level, logger.handlers[:], logger.filters[:]) for logger in loggers]
+    yield
+    for logger, (level, handlers, filters) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:], logger.filters[:] = handlers, filters
+
+
+@pytest.mark.usefixtures("_logging_as_it_was")
+@pytest.mark.parametrize("level", ["debug", "info", "error"])
+def test_addresses_of_webhooks_are_not_logged(settings: MakeSettings, level: str) -> None:
+    start_logging(settings(log_level=level))
+    for name in ("httpx", "httpcore.http11"):
+        assert not logging.getLogger(name).isEnabledFor(logging.INFO)
+        assert logging.getLogger(name).isEnabledFor(logging.WARNING) == (level != "error")
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize(
+    "entering",
+    [
+        "serve.serve(host='192.0.2.1', port=0, device=None)",  # an address of no machine
+        "asyncio.run(local.local_transcriber(Settings(catalogue_dir='/nowhere')).__aenter__())",
+    ],
+)
+def test_the_process_that_takes_recordings_leaves_no_dump(entering: str) -> None:
+    """TRAPS 5, for the processes that are not workers: each is stopped right after its first step."""
+    code = f"""
+import asyncio, ctypes, resource
+from appliance.cli import local, serve
+from appliance.errors import ApplianceError
+from appliance.settings import Settings
+try:
+    {entering}
+except ApplianceError:
+    print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "0 0 0\n", done.stderr
+
+
+def test_swap_on_a_bare_disk_is_warned_of_at_the_start(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """TRAPS 7. The finding itself is tested with the doctor."""
+    finding = Finding(point="swap", verdict=Verdict.WARNING, says="It swaps.", remedy="Stop it.")
+    monkeypatch.setattr(serve, "judge_swap", lambda: finding)
+    serve.warn_of_swap()
+    assert caplog.messages == ["It swaps. Stop it."]
 
 
 @pytest.mark.engine
