@@ -59,7 +59,9 @@ def create_key(env: Mapping[str, str], *scopes: str) -> str:
     command = [sys.executable, "-m", "appliance.cli", "keys", "create", name, "--quiet"]
     for scope in scopes or ("transcribe", "read", "write", "admin"):
         command += ["--scope", scope]
-    return subprocess.run(command, env=dict(env), check=True, capture_output=True, text=True).stdout.strip()
+    made = subprocess.run(command, env=dict(env), check=False, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    return made.stdout.strip()
 
 
 @contextmanager

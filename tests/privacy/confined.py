@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -32,9 +33,10 @@ def build_cage(work_dir: Path) -> None:
     """A read-only root with one small writable tmpfs, and a network whose only way out is a sink that counts."""
     for command in (
         "ip link set lo up",
-        "ip link add sink type dummy",
-        "sysctl -qw net.ipv6.conf.sink.disable_ipv6=1",
+        "sysctl -qw net.ipv6.conf.default.disable_ipv6=1",  # or the kernel itself would greet the network
+        "ip link add sink type veth peer name drain",
         "ip addr add 192.0.2.1/24 dev sink",
+        "ip link set drain up",
         "ip link set sink up",
         "ip route add default dev sink",
         "mount --make-rprivate /",
@@ -42,9 +44,9 @@ def build_cage(work_dir: Path) -> None:
         "mount -o remount,bind,ro /",
     ):
         subprocess.run(command.split(), check=True)
-    for mount in ("/dev/shm", "/tmp", "/var/tmp", "/run"):  # places a library might spool to
-        subprocess.run(["mount", "--bind", "-o", "ro", mount, mount], check=False, stderr=subprocess.DEVNULL)
-        subprocess.run(["mount", "-o", "remount,bind,ro", mount], check=False, stderr=subprocess.DEVNULL)
+    for folder in ("/dev/shm", "/tmp", "/var/tmp", "/run"):  # places a library might spool to, where they are mounts of their own
+        if Path(folder).is_mount():
+            subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
 
 
 def canary_recording() -> bytes:
@@ -99,6 +101,18 @@ def leave_halfway(served: Served, recording: bytes) -> None:
         pass
 
 
+def sink_packets() -> int:
+    return int(psutil.net_io_counters(pernic=True)["sink"].packets_sent)
+
+
+def sink_packets_after_a_knock() -> int:
+    """Shows that the sink notices: a datagram to nowhere makes the kernel ask who has the address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as knocker:
+        knocker.sendto(b"is anybody there", ("192.0.2.77", 9))
+    time.sleep(5)  # the kernel asks three times, a second apart; they must not be counted later
+    return sink_packets()
+
+
 def disk_bytes(process: psutil.Process) -> int:
     total = 0
     for member in [process, *process.children(recursive=True)]:
@@ -138,6 +152,7 @@ def files_with_canary(folder: Path) -> list[str]:
 
 def main(work_dir: Path) -> None:
     build_cage(work_dir)
+    before = sink_packets_after_a_knock()
     trace = work_dir / "trace.txt"
     strace = ["strace", "-f", "--seccomp-bpf", "-y", "-qq", "-s", "0", "-e", f"trace={TRACED}", "-o", str(trace)]
     with serve(work_dir, wrapper=strace) as served:
@@ -145,12 +160,15 @@ def main(work_dir: Path) -> None:
         on_disk = disk_bytes(psutil.Process(served.process.pid))
     allowed = (f"{work_dir}/data/appliance.db", "/memfd:", "/dev/null", f"{work_dir}/log.txt", "/proc/self/", "/dev/nvidia")
     seen = read_trace(trace, allowed)
-    sink = Path("/sys/class/net/sink/statistics/tx_packets").read_text().strip()
+    left = sink_packets() - before
+    saw_database = f"{work_dir}/data/appliance.db" in trace.read_text(errors="replace")
     trace.unlink()
     report = {
         **seen,
         "texts": texts,
-        "sink_packets": int(sink),
+        "sink_packets": left,
+        "sink_counts": before > 0,
+        "saw_database": saw_database,
         "canary_in": files_with_canary(work_dir),
         "disk_bytes": on_disk,
     }

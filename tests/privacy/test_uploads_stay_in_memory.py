@@ -40,6 +40,7 @@ def test_the_uploads_were_really_transcribed(seen: dict[str, Any]) -> None:
 
 
 def test_no_file_but_the_database_is_opened_for_writing_or_written(seen: dict[str, Any]) -> None:
+    assert seen["saw_database"], "the trace saw nothing at all"
     assert seen["opened"] == []
     assert seen["written"] == []
 
@@ -53,5 +54,6 @@ def test_the_disk_sees_a_fraction_of_what_was_uploaded(seen: dict[str, Any]) -> 
 
 
 def test_no_packet_leaves_loopback(seen: dict[str, Any]) -> None:
+    assert seen["sink_counts"], "the sink counts nothing, so a zero would mean nothing"
     assert seen["addresses"] == []
     assert seen["sink_packets"] == 0
