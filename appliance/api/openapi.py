@@ -41,7 +41,13 @@ def openapi_config() -> OpenAPIConfig:
         version=__version__,
         description=DESCRIPTION,
         render_plugins=[ReferencePage(path="/"), JsonRenderPlugin(path="/openapi.json")],
-        openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, opt=PUBLIC),
+        openapi_router=Router(
+            PATH,
+            route_handlers=[],
+            include_in_schema=False,
+            opt=PUBLIC,
+            response_headers={"Content-Security-Policy": PAGE_POLICY},  # everybody else's would forbid the page its style
+        ),
         components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"key": []}],
         use_handler_docstrings=True,

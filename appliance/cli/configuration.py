@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,9 +11,16 @@ from pydantic import ValidationError
 from appliance.errors import StartRefused
 from appliance.settings import Settings
 
+LISTED = "'appliance settings' lists them all."
+PREFIX = "APPLIANCE_"
+CONFIG = "APPLIANCE_CONFIG"
+# Not settings: where they are, and what commands and scripts read.
+OTHER_NAMES = (CONFIG, "APPLIANCE_SERVER", "APPLIANCE_KEY", "APPLIANCE_SAMPLE")
+
 
 def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401
     """Environment and file, with the options of the command line (those that are not None) on top. Raises StartRefused."""
+    _check_environment()
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)
@@ -19,11 +28,21 @@ def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401
         raise _refused(error) from error
 
 
+def _check_environment() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}.union(OTHER_NAMES)
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise StartRefused(f"There is no setting '{name}'.", LISTED)
+    file = os.environ.get(CONFIG)
+    if file and not Path(file).is_file():
+        raise StartRefused(f"There is no settings file '{file}'.", f"Correct {CONFIG}, or leave it out.")
+
+
 def _refused(error: ValidationError) -> StartRefused:
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        return StartRefused(f"There is no setting '{name}'.", "'appliance settings' lists them all.")
+        return StartRefused(f"There is no setting '{name}'.", LISTED)
     return StartRefused(
         f"The setting '{name}' cannot be {first.get('input')!r}: {first['msg']}.",
         f"Correct APPLIANCE_{name.upper()}, its line in the settings file, or the option; 'appliance settings' explains it.",

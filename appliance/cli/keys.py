@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -60,13 +61,20 @@ def revoke(key: Annotated[str, typer.Argument(help="Its id, its first characters
 
 
 def expiry(text: str, now: datetime) -> datetime:
-    """ "90d" from now, or the end of a day. Raises InvalidField."""
-    if text[-1:] in UNITS_H and text[:-1].isdigit():
-        return now + timedelta(hours=int(text[:-1]) * UNITS_H[text[-1]])
+    """ "90d" from now, or the end of a day; always in the future. Raises InvalidField."""
     try:
-        return datetime.fromisoformat(text).replace(hour=23, minute=59, second=59, tzinfo=UTC)
-    except ValueError:
+        ends_at = _moment(text, now)
+    except (ValueError, OverflowError):  # a date that is none, or beyond the calendar
         raise InvalidField("expires", f"cannot be '{text}'", "Write 12h, 90d, 26w, or a date like 2027-01-31.") from None
+    if ends_at <= now:
+        raise InvalidField("expires", f"cannot be '{text}': such a key would have expired already", "Name a time to come.")
+    return ends_at
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    if term := re.fullmatch("([0-9]{1,9})([hdw])", text):
+        return now + timedelta(hours=int(term[1]) * UNITS_H[term[2]])
+    return datetime.fromisoformat(text).replace(hour=23, minute=59, second=59, tzinfo=UTC)
 
 
 @asynccontextmanager

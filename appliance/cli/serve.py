@@ -7,6 +7,7 @@ import logging
 import math
 import signal
 import socket
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -137,10 +138,10 @@ def model_lines(settings: Settings) -> list[str]:
 
 async def key_lines(settings: Settings) -> list[str]:
     async with opened_keys(settings) as keys:
-        valid = [key for key in await keys.list() if key.revoked_at is None]
+        valid = [key for key in await keys.list() if key.is_valid(datetime.now(UTC))]
     if valid:
         return []
-    return ["There is no API key yet, and nothing opens without one: run 'appliance keys create NAME'."]
+    return ["There is no valid API key yet, and nothing opens without one: run 'appliance keys create NAME'."]
 
 
 def _shown_host(host: str) -> str:

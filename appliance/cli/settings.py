@@ -17,7 +17,7 @@ HEAD = """\
 
 Each is an environment variable, or a line of the TOML file that `APPLIANCE_CONFIG` names (`/etc/appliance.toml` unless set):
 `APPLIANCE_PORT=9000` and `port = 9000` say the same, and the environment wins. Lists and tables are written as JSON in the
-environment: `APPLIANCE_MODEL_ALIASES='{"whisper-1": "whisper-large-v3"}'`. A line of the file that is not listed here is refused.
+environment: `APPLIANCE_MODEL_ALIASES='{"whisper-1": "whisper-large-v3"}'`. What is not listed here is refused.
 
 This page is made by `appliance settings --markdown`.
 

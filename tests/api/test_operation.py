@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sttai import STTClient
 
 from appliance import __version__
+from appliance.api.openapi import PAGE_POLICY
 from appliance.store import Scope
 from tests.api.conftest import Api
 from tests.api.test_transcripts import make
@@ -152,6 +155,15 @@ def test_the_document_describes_every_route_and_every_field(api: Api) -> None:
     assert {(m, p) for m, p in described if m in ("get", "post", "patch", "delete")} == served
     form = document["paths"]["/v1/transcribe"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert {"file", "model", "diarize", "hotwords"} <= set(form["properties"])
+
+
+def test_the_page_of_the_interface_may_use_its_own_style(api: Api) -> None:
+    """A browser obeys the header and the page's own policy, both."""
+    page = httpx.get(f"{api.url}/openapi")
+    style = page.text.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert page.headers.get_list("content-security-policy") == [PAGE_POLICY]
+    assert f"style-src 'sha256-{digest}'" in PAGE_POLICY
 
 
 @pytest.mark.parametrize("path", ["/openapi/redoc", "/openapi/swagger", "/schema", "/schema/openapi.json"])

@@ -99,7 +99,17 @@ def test_expiry_is_written_as_people_write_it(text: str, ends: str) -> None:
     assert expiry(text, NOW) == datetime.fromisoformat(ends).replace(tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["soon", "d", "-3d", "2027-13-01"])
+@pytest.mark.parametrize("text", ["soon", "d", "-3d", "2027-13-01", "9" * 5000 + "d", "999999999w", "٣d", "²d", ""])
 def test_an_expiry_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidField):
         expiry(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["0d", "0h", "2026-11-21", "1999-01-01"])
+def test_a_key_that_has_expired_already_is_not_made(text: str) -> None:
+    with pytest.raises(InvalidField, match="expired already"):
+        expiry(text, NOW)
+
+
+def test_a_key_for_the_rest_of_today_is_made() -> None:
+    assert expiry("2026-11-22", NOW) > NOW

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from appliance.cli.checks import Finding, Verdict
 from appliance.cli.serve import announcement, listening_socket, server_config, start_logging
 from appliance.errors import StartRefused
 from appliance.settings import Settings
-from appliance.store import held_alone
+from appliance.store import Scope, held_alone
 
 MakeSettings = Callable[..., Settings]
 SERVE = [sys.executable, "-m", "appliance.cli", "serve", "--port", "0"]
@@ -63,6 +64,15 @@ def test_the_first_start_says_what_is_missing(settings: MakeSettings) -> None:
 def test_a_site_with_a_key_is_not_told_to_make_one(settings: MakeSettings) -> None:
     CliRunner().invoke(keys.app, ["create", "somebody"])
     assert "keys create" not in "\n".join(asyncio.run(announcement(settings(), "http://127.0.0.1:8080")))
+
+
+def test_a_site_whose_only_key_has_expired_is_told_to_make_one(settings: MakeSettings) -> None:
+    async def expired() -> None:
+        async with keys.opened_keys(settings()) as known:
+            await known.create("somebody", [Scope.READ], datetime.now(UTC) - timedelta(days=1))
+
+    asyncio.run(expired())
+    assert "keys create" in "\n".join(asyncio.run(announcement(settings(), "http://127.0.0.1:8080")))
 
 
 def test_listening_on_the_network_is_said_plainly(settings: MakeSettings) -> None:

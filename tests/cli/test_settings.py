@@ -47,3 +47,17 @@ def test_an_unknown_line_of_the_file_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("APPLIANCE_CONFIG", str(file))
     with pytest.raises(StartRefused, match="There is no setting 'prot'"):
         read_settings()
+
+
+def test_an_unknown_name_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APPLIANCE_KEY", "stt_hush")  # read by a command, not a setting
+    read_settings()
+    monkeypatch.setenv("APPLIANCE_PROT", "9000")
+    with pytest.raises(StartRefused, match="There is no setting 'APPLIANCE_PROT'"):
+        read_settings()
+
+
+def test_a_settings_file_that_is_named_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APPLIANCE_CONFIG", str(tmp_path / "aplianse.toml"))
+    with pytest.raises(StartRefused, match=r"There is no settings file .*aplianse\.toml"):
+        read_settings()
