@@ -17,9 +17,10 @@ from appliance.cli.wish import OnProgress, Wish, report
 from appliance.domain import SpeakerCount, TranscribeOptions
 from appliance.engine.gpu import DeviceChoice, choose_device
 from appliance.engine.pool import WorkerPool
-from appliance.errors import ApplianceError, InvalidRequest, LanguageUnsupported
+from appliance.errors import ApplianceError, InvalidRequest, LanguageUnsupported, MemoryFull
 from appliance.export import export
 from appliance.jobs import Finished, Job, Jobs, ProgressEvent, Submission
+from appliance.jobs.runner import Room
 from appliance.settings import Settings
 
 CHUNK_BYTES = 2**20
@@ -33,13 +34,30 @@ class LocalTranscriber:
         self.at_once = settings.jobs_per_worker
         self.devices = devices
         self._jobs, self._shelf, self._budget = jobs, shelf, budget
+        self._room = Room()
 
     async def transcribe(self, recording: Path, wish: Wish, on_progress: OnProgress) -> bytes:
         finished = await self.run(recording, wish, on_progress)
         return (await asyncio.to_thread(export, finished.record, wish.format)).content
 
     async def run(self, recording: Path, wish: Wish, on_progress: OnProgress) -> Finished:
+        """Where the memory is full of other recordings, it waits until one of them is done.
+
+        The last one tries once more, since those that wait have just given back what they had begun.
+        """
         options = options_for(wish, self._shelf, self.settings)
+        was_last = False
+        with self._room.work():
+            while True:
+                try:
+                    return await self._run_now(recording, options, on_progress)
+                except MemoryFull:
+                    is_last = not await self._room.wait()
+                    if is_last and was_last:
+                        raise
+                    was_last = is_last
+
+    async def _run_now(self, recording: Path, options: TranscribeOptions, on_progress: OnProgress) -> Finished:
         upload = await self._read(recording)
         job = await self._jobs.submit(
             Submission(upload=upload, options=options, models=(options.model,), title=recording.name, owner="cli", keep=False)
