@@ -21,7 +21,8 @@ from appliance.errors import InvalidField, MissingFile, UnsupportedBody
 from appliance.jobs import Job, Submission
 
 MAX_FILENAME_CHARS = 200
-RAW_BODY_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/mp4")
+UNTOLD = "application/x-www-form-urlencoded"  # what curl says of --data-binary when it is told nothing
+RAW_BODY_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/mp4", UNTOLD)
 
 
 class Ask(Value, frozen=True):
@@ -102,7 +103,7 @@ async def _receive(request: ApiRequest, services: Services, *, raw_body: bool) -
             limits,
             declared_bytes=declared,
             filename=filename,
-            content_type=kind or "application/octet-stream",
+            content_type=kind if kind not in ("", UNTOLD) else "application/octet-stream",
         )
         return Form((), upload)
     raise UnsupportedBody(kind or "unknown", _body_hint(raw_body))

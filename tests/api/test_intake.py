@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from appliance.api.intake import clean_filename, title_of
-from tests.api.conftest import Api, until
+from tests.api.conftest import Api, settings_for, start, until
 
 MIB = 2**20
 
@@ -124,8 +124,13 @@ def test_a_body_of_unknown_length_is_taken(client: httpx.Client, wav: bytes) -> 
     assert answer.status_code == 200
 
 
-def test_a_form_of_another_kind_is_415_and_says_what_to_send(client: httpx.Client) -> None:
-    answer = client.post("/v1/transcribe", data={"model": "base"})
+def test_a_recording_sent_as_curl_sends_it_by_default_is_taken(client: httpx.Client, wav: bytes) -> None:
+    answer = client.post("/api/v1/transcripts/", content=wav, headers={"Content-Type": "application/x-www-form-urlencoded"})
+    assert answer.status_code == 202
+
+
+def test_a_body_of_another_kind_is_415_and_says_what_to_send(client: httpx.Client) -> None:
+    answer = client.post("/v1/transcribe", json={"model": "base"})
     assert answer.status_code == 415
     assert "multipart/form-data" in answer.json()["hint"]
 
@@ -172,3 +177,32 @@ def test_file_names_are_bare_names(name: str, kept: str) -> None:
 def test_a_title_is_the_file_name_without_its_ending() -> None:
     assert title_of("Board meeting 2026-11-22.m4a") == "Board meeting 2026-11-22"
     assert title_of(".wav") == ".wav"
+
+
+@pytest.fixture
+def without_default(tmp_path: Path) -> Iterator[Api]:
+    """A site whose own default model is not installed."""
+    server, api = start(settings_for(tmp_path, default_model="whisper-tiny.en"), "whisper-base")
+    yield api
+    server.stop()
+
+
+def test_the_default_model_does_not_matter_to_a_form_that_names_another(without_default: Api, wav: bytes) -> None:
+    """Neither whether it is installed, nor which languages it knows."""
+    with without_default.client() as client:
+        for path in ("/v1/transcribe", "/v1/audio/transcriptions"):
+            query = {"language": "de"}
+            answer = client.post(path, params=query, data={"model": "whisper-base"}, files={"file": ("a.wav", wav)})
+            assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("query", ["?colour=blue", "?model=no-such-model", "?language=klingon"])
+def test_a_form_is_not_read_either_when_its_query_is_wrong(api: Api, query: str) -> None:
+    host, port = api.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /v1/transcribe{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.secret}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000000\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head.encode())  # and not one byte of the body
+        assert connection.recv(100).split()[1] in (b"404", b"422")
