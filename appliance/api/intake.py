@@ -15,12 +15,14 @@ from msgspec import structs
 from appliance.api.auth import caller
 from appliance.api.fields import Fields
 from appliance.api.services import ApiRequest, Services
+from appliance.api.site_models import resolve_model
 from appliance.audio.upload import Form, Upload, UploadLimits, body_chunks, receive_body, receive_form
 from appliance.domain import Priority, TranscribeOptions, Value
 from appliance.errors import InvalidField, MissingFile, UnsupportedBody
 from appliance.jobs import Job, Submission
 
 MAX_FILENAME_CHARS = 200
+FORM = "multipart/form-data"
 UNTOLD = "application/x-www-form-urlencoded"  # what curl says of --data-binary when it is told nothing
 RAW_BODY_TYPES = ("audio/", "video/", "application/octet-stream", "application/ogg", "application/mp4", UNTOLD)
 
@@ -55,7 +57,7 @@ async def submit(
     """
     idempotency_key = read_idempotency_key(request)
     query = list(request.query_params.multi_items())
-    parse(Fields(query, known))
+    _check_query(request, services, Fields(query, known), parse)
     services.jobs.check_room()
     form = await _receive(request, services, raw_body=raw_body)
     upload = form.upload
@@ -69,6 +71,22 @@ async def submit(
         raise
     submission = structs.replace(submission, keep=keep, idempotency_key=idempotency_key)
     return await services.jobs.submit(submission), ask
+
+
+def _check_query(request: ApiRequest, services: Services, fields: Fields, parse: Callable[[Fields], A]) -> None:
+    """All of it for a raw body. A form may still name the model, and what goes with it: then only what stands by itself."""
+    if _content_type(request) != FORM:
+        parse(fields)
+        return
+    for name in (fields.text("model"), *fields.many("models", separators=",")):
+        if name is not None:
+            resolve_model(services, name)
+    fields.language("language")
+    fields.languages("languages", separators=",")
+
+
+def _content_type(request: ApiRequest) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _submission(request: ApiRequest, services: Services, ask: Ask, upload: Upload) -> Submission:
@@ -87,13 +105,16 @@ def _submission(request: ApiRequest, services: Services, ask: Ask, upload: Uploa
 
 
 async def _receive(request: ApiRequest, services: Services, *, raw_body: bool) -> Form:
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = _content_type(request)
     limits = UploadLimits(services.settings.max_upload_bytes, services.settings.upload_stall_timeout_s)
     declared = request.content_length
-    if kind == "multipart/form-data":
+    if kind == FORM:
         return await receive_form(
-            body_chunks(request.receive), services.budget, limits, content_type=content_type, declared_bytes=declared
+            body_chunks(request.receive),
+            services.budget,
+            limits,
+            content_type=request.headers["content-type"],
+            declared_bytes=declared,
         )
     if raw_body and (not kind or kind.startswith(RAW_BODY_TYPES)):
         filename = clean_filename(request.query_params.get("filename", "recording"))
