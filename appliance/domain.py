@@ -75,7 +75,7 @@ class Caution(Value, frozen=True):
 
     Codes: `speech_without_words` (heard, nothing recognised), `possible_hallucination`, `repetition`, `low_confidence`,
     `language_uncertain`, `diarization_failed`, `truncated_media`, `silence` (no speech at all), `channel_silent`,
-    `prompt_truncated`.
+    `single_channel` (separate channels were asked for, the recording has one), `prompt_truncated`.
     """
 
     code: str

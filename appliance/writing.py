@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 UNSPACED: Final = re.compile(
     "[\u0e00-\u0eff"  # Thai, Lao
@@ -29,8 +29,28 @@ def join_texts(texts: Iterable[str]) -> str:
     """Sentences as running text: with a space between them, except where both sides are written without."""
     joined = ""
     for text in (text.strip() for text in texts):
-        joined += f" {text}" if joined and text and needs_space(joined[-1], text[0]) else text
+        joined += space_between(joined, text) + text
     return joined
+
+
+def space_between(before: str, text: str) -> str:
+    """What stands between running text and the sentence that follows it: a space or nothing."""
+    return " " if before and text and needs_space(before[-1], text[0]) else ""
+
+
+class Spoken(Protocol):
+    """`domain.Word`, or anything else that knows whether a space comes before it."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def space_before(self) -> bool: ...
+
+
+def join_words(words: Iterable[Spoken]) -> str:
+    """The text that words make, without space at its ends."""
+    return "".join(f" {word.text}" if word.space_before else word.text for word in words).strip()
 
 
 def needs_space(left: str, right: str) -> bool:

@@ -15,7 +15,7 @@ from appliance.api.sse import heartbeat, message, with_heartbeats
 from appliance.domain import Segment, Transcript
 from appliance.errors import ApplianceError
 from appliance.jobs import FailedEvent, FinishedEvent, Job, JobEvent, ProgressEvent, SegmentsEvent
-from appliance.writing import needs_space
+from appliance.writing import space_between
 
 QUIET_START_S = 10.0  # so long the answer waits for a first word or a failure; then the headers go out with a heartbeat
 
@@ -35,7 +35,6 @@ class TranscriptStream:
         self._first: JobEvent | None = None
         self._text_end = ""  # last character sent
         self._sent_until_s = 0.0
-        self._resume_after_s = 0.0
 
     async def open(self) -> None:
         """Returns when there is something to send, or after a while. Raises the job's error."""
@@ -64,9 +63,7 @@ class TranscriptStream:
         match event:
             case None:
                 yield heartbeat()
-            case SegmentsEvent(segments=segments, replaces_all=replaces_all):
-                if replaces_all:  # the work began again: what was sent stays sent, and goes on from there
-                    self._resume_after_s = self._sent_until_s
+            case SegmentsEvent(segments=segments):
                 yield from (message(delta) for segment in segments if (delta := self._delta(segment)))
             case FinishedEvent(finished=finished):
                 assert finished.record.transcript is not None
@@ -77,10 +74,10 @@ class TranscriptStream:
 
     def _delta(self, segment: Segment) -> Json | None:
         text = segment.text.strip()
-        if not text or (segment.start + segment.end) / 2 <= self._resume_after_s:
-            return None
+        if not text or (segment.start + segment.end) / 2 <= self._sent_until_s:
+            return None  # what was sent stays sent: work that began again goes on from there
         self._sent_until_s = max(self._sent_until_s, segment.end)
-        space = " " if self._text_end and needs_space(self._text_end, text[0]) else ""
+        space = space_between(self._text_end, text)
         self._text_end = text[-1]
         delta: Json = {"type": "transcript.text.delta", "delta": f"{space}{text}"}
         return delta | ({"logprobs": word_logprobs(segment.words)} if self._ask.logprobs else {})

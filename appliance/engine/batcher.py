@@ -54,7 +54,6 @@ class BatchStatistics(Value, frozen=True):
 
     batches: int = 0
     tasks: int = 0
-    largest: int = 0
     busy_s: float = 0.0  # time spent in batches
     out_of_memory: int = 0
     waiting: int = 0  # now
@@ -263,7 +262,6 @@ def _counted(known: BatchStatistics, *, size: int = 0, busy_s: float = 0.0, out_
     return BatchStatistics(
         batches=known.batches + (size > 0),
         tasks=known.tasks + size,
-        largest=max(known.largest, size),
         busy_s=known.busy_s + busy_s,
         out_of_memory=known.out_of_memory + out_of_memory,
         sizes=tuple(sorted(sizes.items())),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from enum import StrEnum
 from functools import cache
 
@@ -155,17 +155,16 @@ class Reviewed(Value, frozen=True):
     cautions: tuple[Caution, ...]
 
 
-def review(segments: Sequence[Segment], voice: Voice, *, hints: Sequence[str] = (), trust_detector: bool = True) -> Reviewed:
+def review(segments: Sequence[Segment], voice: Voice, *, hints: Set[str] = frozenset(), trust_detector: bool = True) -> Reviewed:
     """Take out text that was invented over silence or music; flag what is doubtful.
 
-    `hints`: hotwords and prompt. `trust_detector` is off where the caller switched voice detection off, because he expects
-    speech that it misses: then only what is weak in itself goes, and the rest is flagged.
+    `hints`: hotwords and prompt, as `bare_hints` makes them. `trust_detector` is off where the caller switched voice
+    detection off, because he expects speech that it misses: then only what is weak in itself goes, and the rest is flagged.
     """
     kept: list[Segment] = []
     cautions: list[Caution] = []
-    leaked = {_bare(hint) for hint in hints}
     for segment in segments:
-        if is_invented(segment, voice, leaked, trust_detector=trust_detector):
+        if is_invented(segment, voice, hints, trust_detector=trust_detector):
             cautions.append(
                 _caution("possible_hallucination", "Text was left out here: too little voice was heard under it.", segment)
             )
@@ -173,6 +172,11 @@ def review(segments: Sequence[Segment], voice: Voice, *, hints: Sequence[str] = 
         kept.append(segment)
         cautions += _doubts(segment, voice)
     return Reviewed(kept=tuple(kept), cautions=tuple(cautions))
+
+
+def bare_hints(hints: Iterable[str]) -> frozenset[str]:
+    """Hints as texts are compared with them."""
+    return frozenset(map(_bare, hints))
 
 
 def is_invented(segment: Segment, voice: Voice, hints: Set[str] = frozenset(), *, trust_detector: bool = True) -> bool:

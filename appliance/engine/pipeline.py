@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -29,6 +29,7 @@ from appliance.engine.protocol import DecodedWindow, EngineProgress, OnEvent, Re
 from appliance.engine.whisper import MAX_PROMPT_TOKENS, DecodeOptions, WhisperModel, WhisperTask, default_compute_type
 from appliance.engine.windows import plan_windows, split_window, whole_windows
 from appliance.errors import Cancelled, DeviceOutOfMemory, LanguageUnsupported, NotAvailable
+from appliance.writing import join_texts
 
 _CPU_BATCH_SIZE = 8
 _GPU_BATCH_SIZE = 24
@@ -159,6 +160,7 @@ class _WindowWork:
         self.gaps_open = 0
         self.final = False
         self.settled = True  # False: it failed, and may be in another language
+        self.published = False  # the caller has seen a text of it
 
     @property
     def language(self) -> str | None:
@@ -224,6 +226,7 @@ class _Job:
         self._open = 0
         self._prompt, self._cautions = _prompt_tokens(self._options, model)
         self._language = self._options.language or (None if model.multilingual else "en")
+        self._hints = guard.bare_hints(_hints(self._options))
 
     def run(self) -> Transcript:
         self._progress.show(Stage.DETECT, 0.0)
@@ -232,9 +235,10 @@ class _Job:
         work = [_WindowWork(channel, window) for channel in channels for window in channel.windows]
         work.sort(key=lambda item: item.window.start)
         self._submit(*((item, item.window) for item in work))
-        self._decide(work)
+        self._decide(work, self._publish_steady)
         self._decide_languages_again(channels, work)
         work = self._divide_mixed(work)
+        self._publish(work)
         self._progress.show(Stage.RECOGNIZE, 1.0)
         return self._transcript(channels, work)
 
@@ -284,17 +288,33 @@ class _Job:
         options = DecodeOptions(task=self._options.task, prompt=self._prompt, temperature=temperature)
         return WhisperTask(self._model, window, channel.cut(window), options, channel.choose_language)
 
-    def _decide(self, work: Sequence[_WindowWork]) -> None:
-        """Take results as they come until every window is final; show them in order."""
+    def _decide(self, work: Sequence[_WindowWork], publish: Callable[[Sequence[_WindowWork]], None] | None = None) -> None:
+        """Take results as they come until every window is final; `publish` is told after each."""
         total = sum(item.window.end - item.window.start for item in work) or 1.0
-        shown = 0
         while self._open:
             self._take()
             decided = sum(item.window.end - item.window.start for item in work if item.final)
             self._progress.show(Stage.RECOGNIZE, _DETECT_SHARE + (1 - _DETECT_SHARE) * decided / total)
-            while shown < len(work) and work[shown].final:
-                self._progress.decided(self._shown(work[shown].segments))
-                shown += 1
+            if publish is not None:
+                publish(work)
+
+    def _publish_steady(self, work: Sequence[_WindowWork]) -> None:
+        """In order, up to the first window that is undecided or may still be decoded in another language."""
+        self._publish(list(takewhile(lambda item: item.published or self._is_steady(item), work)))
+
+    def _publish(self, work: Sequence[_WindowWork]) -> None:
+        """Show the caller the windows that he has not seen; a stretch is shown once, whatever becomes of it later."""
+        for item in work:
+            if not item.published:
+                item.published = True
+                self._progress.decided(self._shown(item.segments))
+
+    def _is_steady(self, item: _WindowWork) -> bool:
+        """Whether no more than a surprise can change the language of this window: all so far are in it, and clearly."""
+        if not item.final or not item.settled:
+            return False
+        heard_alike = set(item.channel.vote.decisions().values()) <= {item.language}
+        return self._language is not None or (heard_alike and not self._is_language_open(item))
 
     def _shown(self, segments: Sequence[Segment]) -> tuple[Segment, ...]:
         """Segments as the caller wants them. Words are always made, sentences are cut by them."""
@@ -368,13 +388,9 @@ class _Job:
         return guard.review(
             [_in_own_language(segment, item.attempts[0].language_probabilities) for segment in cut],
             voice,
-            hints=self._hints(),
+            hints=self._hints,
             trust_detector=self._options.voice_activity,
         )
-
-    def _hints(self) -> tuple[str, ...]:
-        options = self._options
-        return (*options.hotwords, ", ".join(options.hotwords), *([options.initial_prompt] if options.initial_prompt else []))
 
     # --- languages ---
 
@@ -410,8 +426,11 @@ class _Job:
         (edge,) = self._hear(item.channel, windows[-1:] if seam.at_end else windows[:1], seam.codes)
         if language.decide([edge])[0] == item.language:
             return [item]
-        parts = language.stretches(self._hear(item.channel, windows, seam.codes))
-        return [_WindowWork(item.channel, window) for window in parts] if len(parts) > 1 else [item]
+        stretches = language.stretches(self._hear(item.channel, windows, seam.codes))
+        parts = [_WindowWork(item.channel, window) for window in stretches]
+        for part in parts:
+            part.published = item.published
+        return parts if len(parts) > 1 else [item]
 
     def _hear(self, channel: _Channel, windows: Sequence[Window], codes: Sequence[str]) -> list[language.Ballot]:
         """Which of these languages each window is in."""
@@ -467,12 +486,12 @@ class _Job:
             [_of_channel(segment, item.channel) for item in work for segment in item.segments], self._model, self._duration
         )
         main, probability, spoken = self._languages(channels, segments)
-        cautions = [*self._cautions, *_channel_cautions(channels), *(c for item in work for c in item.cautions)]
+        separate = self._options.channels is ChannelMode.SEPARATE
+        cautions = [*self._cautions, *_channel_cautions(channels, separate=separate), *(c for item in work for c in item.cautions)]
         if segments and self._language is None and probability < language.UNCERTAIN_BELOW:
             cautions.append(Caution(code="language_uncertain", message=f"The language was not clear; '{main}' was assumed."))
-        separate = self._options.channels is ChannelMode.SEPARATE
         return Transcript(
-            text=_full_text(segments),
+            text=join_texts(segment.text for segment in segments),
             language=main,
             language_probability=round(probability, 4),
             languages=spoken,
@@ -541,6 +560,10 @@ def _prompt_tokens(options: TranscribeOptions, model: WhisperModel) -> tuple[tup
     return kept, [Caution(code="prompt_truncated", message=message)]
 
 
+def _hints(options: TranscribeOptions) -> tuple[str, ...]:
+    return (*options.hotwords, ", ".join(options.hotwords), *([options.initial_prompt] if options.initial_prompt else []))
+
+
 def _gap_window(gap: Span, item: _WindowWork, code: str) -> Window:
     """The gap with a little around it, inside its window."""
     return Window(
@@ -553,11 +576,15 @@ def _without_words(span: Span) -> Caution:
     return Caution(code="speech_without_words", message=message, start=round(span.start, 2), end=round(span.end, 2))
 
 
-def _channel_cautions(channels: Sequence[_Channel]) -> list[Caution]:
+def _channel_cautions(channels: Sequence[_Channel], *, separate: bool) -> list[Caution]:
+    message = "Separate channels were asked for, but the recording has one channel only; the voices in it were not told apart."
+    single = [Caution(code="single_channel", message=message)] if separate and len(channels) == 1 else []
     silent = [channel for channel in channels if not channel.voice.spans]
     if len(silent) == len(channels):
-        return [Caution(code="silence", message="No speech was heard in this recording.")]
-    return [Caution(code="channel_silent", message=f"No speech was heard in channel {(c.number or 0) + 1}.") for c in silent]
+        return [*single, Caution(code="silence", message="No speech was heard in this recording.")]
+    return single + [
+        Caution(code="channel_silent", message=f"No speech was heard in channel {(c.number or 0) + 1}.") for c in silent
+    ]
 
 
 def _in_own_language(segment: Segment, probabilities: Mapping[str, float]) -> Segment:
@@ -590,12 +617,3 @@ def _number(segments: Sequence[Segment], model: WhisperModel, duration: float) -
         )
         for i, segment in enumerate(ordered)
     )
-
-
-def _full_text(segments: Sequence[Segment]) -> str:
-    """The text of all segments; no space between those of scripts that use none."""
-    text = ""
-    for segment in segments:
-        spaced = not text or not segment.words or segment.words[0].space_before
-        text += (" " if text and spaced else "") + segment.text
-    return text

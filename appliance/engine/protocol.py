@@ -37,10 +37,7 @@ class Capabilities(Value, frozen=True):
     """What a recognition backend can do with one model; requests beyond it are refused, never ignored."""
 
     languages: tuple[str, ...]  # ISO 639-1
-    word_timestamps: bool
     translation: bool
-    hotwords: bool
-    language_detection: bool
 
 
 class RecognizeRequest(Value, frozen=True):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 
 from msgspec.structs import replace
 
 from appliance.domain import Segment, Speaker, Turn, Value, Word
+from appliance.writing import join_words
 
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "؟", "।")
 CLOSING_MARKS = "\"'”’»)]}」』"
@@ -22,6 +23,12 @@ WORD_TIME_DOUBT_S = 0.15
 # From this share of a word on, a speaker may own it, when the rest of the sentence is theirs.
 STRADDLING_SHARE = 0.3
 NOTHING_S = 1e-6  # below it, an overlap is rounding
+
+# A change of speakers so near the start or end of a sentence belongs there, unless the turns are sure of it.
+SNAP_WORDS = 3
+SNAP_S = 1.0
+SURE_SHARE = 0.7  # of the words' time in a turn of their own speaker
+TURN_DOUBT_S = 0.5  # where turns begin and end is off by about this much
 
 # The two parts of a sentence that two windows cut apart belong together, unless there is a pause or it becomes a monologue.
 MERGE_PAUSE_S = 1.0
@@ -36,16 +43,11 @@ def assign_speakers(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple
     one speaker as a whole. The labels are SPEAKER_00… in order of first appearance, whatever the turns call them.
     """
     timelines = _timelines(turns)
-    pieces = [piece for segment in segments for piece in _split(segment, timelines)]
+    spoken = [speaker for segment in segments for speaker in _word_speakers(segment.words, timelines)]
+    _settle_changes([word for segment in segments for word in segment.words], spoken, timelines)
+    rest = iter(spoken)
+    pieces = [piece for segment in segments for piece in _split(segment, list(islice(rest, len(segment.words))), timelines)]
     return _number(_merge(pieces))
-
-
-def label_channels(segments: Sequence[Segment]) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
-    """For recordings with one person per channel: channel k is SPEAKER_0k. Segments come back ordered by time."""
-    labelled = [_spoken_by(segment, f"SPEAKER_{segment.channel or 0:02d}") for segment in segments]
-    labelled.sort(key=lambda segment: (segment.start, segment.channel or 0))
-    numbered = tuple(replace(segment, id=i) for i, segment in enumerate(labelled))
-    return numbered, _speakers(numbered)
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -150,6 +152,52 @@ def _settle_lone_words(words: Sequence[Word], speakers: list[str], timelines: _T
                 speakers[i] = around
 
 
+def _settle_changes(words: Sequence[Word], speakers: list[str], timelines: _Timelines) -> None:
+    """A change a few words beside the end of a sentence moves there. It is moved and never removed: nobody loses a whole turn."""
+    for i in range(1, len(words)):
+        if speakers[i - 1] == speakers[i] or _sentence_ends_between(words, i - 1, i):
+            continue
+        back, on = _words_to_sentence_end(words, speakers, i - 1, -1), _words_to_sentence_end(words, speakers, i, 1)
+        found = [(_Move(i - back, i, speakers[i], words[i - back].start))] if back else []
+        found += [_Move(i, i + on, speakers[i - 1], words[i + on - 1].end)] if on else []
+        doubtful = [move for move in found if _is_doubtful(move, words, speakers, timelines)]
+        if doubtful:
+            move = min(doubtful, key=lambda move: move.end - move.first)
+            speakers[move.first : move.end] = [move.speaker] * (move.end - move.first)
+
+
+class _Move(Value, frozen=True):
+    """Words that would go over to the other side of a change."""
+
+    first: int
+    end: int
+    speaker: str  # theirs from then on
+    far_s: float  # their edge that is further from the change
+
+
+def _words_to_sentence_end(words: Sequence[Word], speakers: Sequence[str], i: int, step: int) -> int:
+    """How many words, from word `i` on, until the sentence of its speaker ends or, going back, began; 0 where it is far."""
+    for count in range(1, SNAP_WORDS + 1):
+        last, beyond = i + step * (count - 1), i + step * count
+        if not 0 <= beyond < len(words) or speakers[beyond] != speakers[i]:
+            return 0
+        if _sentence_ends_between(words, last, beyond):
+            return count if _reach_s(words, i, last, step) <= SNAP_S else 0
+    return 0
+
+
+def _reach_s(words: Sequence[Word], i: int, last: int, step: int) -> float:
+    """From the change beside word `i` to the far edge of word `last`."""
+    return words[last].end - words[i - 1].end if step > 0 else words[i + 1].start - words[last].start
+
+
+def _is_doubtful(move: _Move, words: Sequence[Word], speakers: Sequence[str], timelines: _Timelines) -> bool:
+    """Whether the turns leave it open who says these words."""
+    start, end = words[move.first].start, words[move.end - 1].end
+    own_s = timelines[speakers[move.first]].overlap_s(start, end)
+    return own_s < SURE_SHARE * (end - start) or timelines[move.speaker].distance_s(move.far_s, move.far_s) <= TURN_DOUBT_S
+
+
 # --- segments ---------------------------------------------------------------------------------------------------------
 
 
@@ -158,11 +206,11 @@ class _Piece(Value, frozen=True):
     cut: bool  # part of a segment that was split
 
 
-def _split(segment: Segment, timelines: _Timelines) -> Iterator[_Piece]:
+def _split(segment: Segment, speakers: Sequence[str], timelines: _Timelines) -> Iterator[_Piece]:
+    """`speakers`: one per word."""
     if not segment.words:
         yield _Piece(segment=_spoken_by(segment, _nearest(segment.start, segment.end, timelines)), cut=False)
         return
-    speakers = _word_speakers(segment.words, timelines)
     runs = [list(run) for _, run in groupby(zip(speakers, segment.words, strict=True), key=lambda pair: pair[0])]
     if len(runs) == 1:
         yield _Piece(segment=_spoken_by(segment, speakers[0]), cut=False)
@@ -175,11 +223,6 @@ def _split(segment: Segment, timelines: _Timelines) -> Iterator[_Piece]:
 
 def _end(words: Sequence[Word]) -> float:
     return max(word.end for word in words)
-
-
-def join_words(words: Sequence[Word]) -> str:
-    """The text that the words make, without space at its ends."""
-    return "".join(f" {word.text}" if word.space_before else word.text for word in words).strip()
 
 
 def _spoken_by(segment: Segment, label: str) -> Segment:
@@ -227,7 +270,3 @@ def _number(segments: Sequence[Segment]) -> tuple[tuple[Segment, ...], tuple[Spe
         label = names.setdefault(segment.speaker or "", f"SPEAKER_{len(names):02d}")
         numbered.append(replace(_spoken_by(segment, label), id=i))
     return tuple(numbered), tuple(Speaker(label=label) for label in names.values())
-
-
-def _speakers(segments: Sequence[Segment]) -> tuple[Speaker, ...]:
-    return tuple(Speaker(label=label) for label in dict.fromkeys(segment.speaker for segment in segments) if label)

@@ -118,10 +118,7 @@ class WhisperModel:
         known = tuple(code for code in LANGUAGE_CODES if self._tokenizer_model.token_to_id(f"<|{code}|>") is not None)
         return Capabilities(
             languages=known if self.multilingual else ("en",),
-            word_timestamps=True,
             translation=self.multilingual,
-            hotwords=True,
-            language_detection=self.multilingual,
         )
 
     def tokenizer(self, task: Task, language: str) -> Tokenizer:

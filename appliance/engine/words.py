@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from appliance.domain import Segment, Span, Value, Word
+from appliance.writing import join_words
 
 _OPENING = "\"'“‘¿¡([{«-–"  # belongs to the word after it
 _CLOSING = "\"'”’.。,，!！?？:：;；)]}»、…%"  # belongs to the word before it
@@ -137,11 +138,6 @@ def _word(unit: _Unit) -> Word:
         probability=round(min(max(unit.probability, 0.0), 1.0), 4),
         space_before=unit.text.startswith(" "),
     )
-
-
-def join_words(words: Sequence[Word]) -> str:
-    """The text of words, without space at its ends."""
-    return "".join((" " if word.space_before else "") + word.text for word in words).strip()
 
 
 class Runs(Protocol):

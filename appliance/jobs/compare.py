@@ -14,6 +14,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from appliance.domain import Transcript, Value
+from appliance.writing import join_words
 
 MAX_EDITS = 2_000  # of one part: 16 MB of table, some seconds
 FIRST_PART_WORDS = 20_000  # two hours of speech
@@ -70,6 +71,7 @@ class _Said(Value, frozen=True):
     text: str
     start: float | None = None
     end: float | None = None
+    space_before: bool = True
 
 
 def compare(transcript: Transcript, alternatives: Iterable[Transcript]) -> Comparison:
@@ -99,8 +101,8 @@ def _stretch(steps: Sequence[Step], ours: Sequence[_Said], theirs: Sequence[_Sai
         end=end,
         other_first=other,
         other_end=other_end,
-        text=" ".join(word.text for word in ours[first:end]) if differs else "",
-        other_text=" ".join(word.text for word in theirs[other:other_end]) if differs else "",
+        text=join_words(ours[first:end]) if differs else "",
+        other_text=join_words(theirs[other:other_end]) if differs else "",
         start_s=said[0].start,
         end_s=said[-1].end,
     )
@@ -112,7 +114,7 @@ def _words(transcript: Transcript) -> tuple[_Said, ...]:
         said
         for segment in transcript.segments
         for said in (
-            [_Said(word.text, word.start, word.end) for word in segment.words]
+            [_Said(word.text, word.start, word.end, word.space_before) for word in segment.words]
             or [_Said(text, segment.start, segment.end) for text in segment.text.split()]
         )
     )

@@ -12,7 +12,8 @@ import pytest
 from openai import OpenAI
 
 from appliance.api.openai_answers import speaker_letters, word_logprobs
-from appliance.domain import Word
+from appliance.domain import Transcript, Word
+from appliance.engine.protocol import OnEvent, RecognizeRequest, SegmentsDecided
 from tests.api.conftest import Api
 from tests.api.standins import HOLD, sentence
 
@@ -269,3 +270,17 @@ def test_whoever_stops_listening_cancels_the_job(api: Api, ai: OpenAI, wav: byte
     next(iter(stream))
     stream.close()
     assert api.pool.cancelled.acquire(timeout=10)
+
+
+def test_a_stretch_that_was_sent_is_not_sent_again(api: Api, ai: OpenAI, wav: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine may decide a stretch anew; what was sent cannot be taken back."""
+    recognize = api.pool.recognize
+
+    async def twice(request: RecognizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Transcript:
+        transcript = await recognize(request, pcm_fd, on_event, alone=alone)
+        on_event(SegmentsDecided(job_id=request.job_id, segments=transcript.segments))
+        return transcript
+
+    monkeypatch.setattr(api.pool, "recognize", twice)
+    events = list(ai.audio.transcriptions.create(file=("a.wav", wav), model="whisper-1", stream=True))
+    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == TEXT

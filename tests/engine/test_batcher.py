@@ -198,5 +198,5 @@ def test_statistics_count_batches_and_what_waits(batcher: Batcher[str, str], dev
     device.open.set()
     _results(first, *futures)
     known = batcher.statistics()
-    assert (known.batches, known.tasks, known.largest, known.waiting) == (2, 4, 3, 0)
+    assert (known.batches, known.tasks, known.sizes[-1][0], known.waiting) == (2, 4, 3, 0)
     assert known.sizes == ((1, 1), (3, 1))

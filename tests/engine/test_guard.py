@@ -82,7 +82,7 @@ def test_a_stock_phrase_over_hardly_any_voice_goes(text: str) -> None:
 def test_hotwords_echoed_over_hardly_any_voice_go() -> None:
     """PAINS 23: hotwords leak into the text."""
     voice = _voice((1.0, 1.1))
-    assert guard.review([_said("ComfyUI, Kubernetes", end=6.0)], voice, hints=("ComfyUI, Kubernetes",)).kept == ()
+    assert guard.review([_said("ComfyUI, Kubernetes", end=6.0)], voice, hints=guard.bare_hints(["ComfyUI, Kubernetes"])).kept == ()
 
 
 def test_improbable_windows_and_loops_are_retried() -> None:

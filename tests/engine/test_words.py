@@ -16,10 +16,10 @@ from appliance.engine.words import (
     TimedToken,
     group_words,
     insert,
-    join_words,
     sentences,
     tighten,
 )
+from appliance.writing import join_words
 
 
 def _segment(*texts: str, start: float = 0.0, each: float = 0.4, gap: float = 0.0) -> Segment:

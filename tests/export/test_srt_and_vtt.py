@@ -107,7 +107,6 @@ def test_orderly_segments_keep_their_times_and_texts() -> None:
     segments = [sentence("Hello there.", 0, 0.5), sentence("Good bye.", 1, 2.0)]
     expected = "1\n00:00:00,500 --> 00:00:01,100\nHello there.\n\n2\n00:00:02,000 --> 00:00:02,600\nGood bye.\n\n"
     assert render_segments(segments, "srt") == expected
-    assert render_segments(segments, "text") == "Hello there. Good bye.\n"
     assert render_segments([], "vtt") == "WEBVTT\n\n"
 
 

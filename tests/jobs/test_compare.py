@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from appliance.domain import Segment, Transcript, Word
 from appliance.jobs import compare as module
@@ -123,3 +124,11 @@ def test_nothing_was_said() -> None:
     assert compare(transcript("a"), [transcript("b")]).versions[0].stretches == ()
     only = compare(transcript("a"), [transcript("b", "hello")]).versions[0]
     assert (only.edits, only.difference, only.stretches[0].other_text) == (1, 1.0, "hello")
+
+
+def test_words_of_scripts_without_spaces_are_joined_without() -> None:
+    words = [Word(start=n, end=n + 1, text=text, probability=1.0, space_before=False) for n, text in enumerate(("元気", "です"))]
+    other = transcript("b", "x")
+    spoken = structs.replace(other.segments[0], words=tuple(words), text="元気です")
+    (version,) = compare(transcript("a"), [structs.replace(other, segments=(spoken,))]).versions
+    assert version.stretches[0].other_text == "元気です"
