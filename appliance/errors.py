@@ -7,6 +7,7 @@ these into responses. Third-party errors are wrapped in one of these where they 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 
 class ApplianceError(Exception):
@@ -170,12 +171,26 @@ class StaleRevision(ApplianceError):
         )
 
 
+class Reason(Protocol):
+    """`domain.Failure`."""
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def hint(self) -> str: ...
+
+
 class NotReady(ApplianceError):
     code = "not_ready"
     status = 409
 
-    def __init__(self, what: str, state: str) -> None:
-        super().__init__(f"The {what} is not there yet: the transcript is '{state}'.", "Wait until its status is 'completed'.")
+    def __init__(self, what: str, state: str, failure: Reason | None = None) -> None:
+        """`failure`: why there will never be one, where the job has ended without a text."""
+        if failure is not None:
+            super().__init__(f"There is no {what}: the transcript is '{state}'. {failure.message}", failure.hint)
+        else:
+            super().__init__(f"The {what} is not there yet: the transcript is '{state}'.", "Wait until its status is 'completed'.")
 
 
 class IdempotencyMismatch(ApplianceError):
@@ -338,6 +353,7 @@ class ModelDamaged(ApplianceError):
         super().__init__(
             f"The model '{model}' is damaged: {file} {problem}.",
             f"An administrator should run 'appliance models fetch {model}'.",
+            retry_after_s=60,
         )
 
 
@@ -346,7 +362,11 @@ class ModelNotInstalled(ApplianceError):
     status = 503
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"The model '{model}' is not installed.", f"An administrator should run 'appliance models fetch {model}'.")
+        super().__init__(
+            f"The model '{model}' is not installed.",
+            f"An administrator should run 'appliance models fetch {model}'.",
+            retry_after_s=60,
+        )
 
 
 class LanguageUnsupported(ApplianceError):
@@ -387,7 +407,7 @@ class DeviceUnavailable(ApplianceError):
     status = 503
 
     def __init__(self, detail: str, hint: str) -> None:
-        super().__init__(detail, hint)
+        super().__init__(detail, hint, retry_after_s=60)
 
 
 class Cancelled(ApplianceError):
@@ -406,6 +426,7 @@ class Interrupted(ApplianceError):
         super().__init__(
             "The appliance stopped while it worked on this recording, and recordings are never kept on disk.",
             "Send it again; with the same Idempotency-Key this is safe.",
+            retry_after_s=60,
         )
 
 

@@ -20,6 +20,8 @@ from appliance.errors import (
     BodyTooLarge,
     InvalidRequest,
     MethodNotAllowed,
+    ModelDamaged,
+    ModelNotInstalled,
     NotFound,
     Unauthorized,
 )
@@ -64,7 +66,8 @@ def _headers(error: ApplianceError) -> dict[str, str]:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    elif error.status in (409, 500, 507):
+    hopeless = error.retry_after_s is None and error.status in (409, 500, 507)
+    if hopeless or isinstance(error, ModelDamaged | ModelNotInstalled):
         headers["x-should-retry"] = "false"  # OpenAI's packages would send the whole recording again, to the same end
     return headers
 

@@ -69,10 +69,12 @@ async def _live(services: Services, job: Job) -> AsyncIterator[ServerSentEventMe
 
 
 async def _ended(record: TranscriptRecord) -> AsyncIterator[ServerSentEventMessage]:
-    yield message(StateData(record.state, progress_answer(Progress(state=record.state, fraction=1.0))), event="state")
+    """A record without a job. One that has not ended, whose job somebody else has, ends the stream: a browser asks again."""
+    progress = Progress(state=record.state, fraction=1.0 if record.state.is_final else 0.0)
+    yield message(StateData(record.state, progress_answer(progress)), event="state")
     if record.failure:
         yield _error(record.state, record.failure)
-    else:
+    elif record.state is JobState.COMPLETED:
         yield _done(summary_answer(record, None))
 
 

@@ -34,7 +34,7 @@ async def export_transcript(request: ApiRequest, key: str, file_format: str) -> 
     profile = parse_profile(text) if (text := fields.text("profile")) else PROFILES["default"]
     record = await services_of(request).store.transcripts.get(key, visible_owner(request))
     if record.transcript is None:
-        raise NotReady("document", record.state)
+        raise NotReady("document", record.state, record.failure)
     chosen = version_of(record, fields.text("model"))
     document = await asyncio.to_thread(export, chosen, file_format, profile)  # hours of speech take a while
     return Response(
@@ -45,12 +45,13 @@ async def export_transcript(request: ApiRequest, key: str, file_format: str) -> 
 
 
 def version_of(record: TranscriptRecord, model: str | None) -> TranscriptRecord:
-    """The record with the result of this model as its transcript. Raises `InvalidField`."""
-    versions = [record.transcript, *record.alternatives]
+    """The record with the result of this model as its transcript, the others as alternatives. Raises `InvalidField`."""
+    versions = [version for version in (record.transcript, *record.alternatives) if version is not None]
     for version in versions:
-        if version is not None and model in (None, version.model):
-            return structs.replace(record, transcript=version)
-    raise InvalidField("model", f"must be one of {', '.join(version.model for version in versions if version)}, not '{model}'")
+        if model in (None, version.model):
+            others = tuple(other for other in versions if other is not version)
+            return structs.replace(record, transcript=version, alternatives=others)
+    raise InvalidField("model", f"must be one of {', '.join(version.model for version in versions)}, not '{model}'")
 
 
 def content_disposition(filename: str) -> str:

@@ -15,6 +15,8 @@ from appliance.errors import InvalidField, UnknownField
 MAX_TITLE_CHARS = 300
 MAX_PROMPT_CHARS = 4000
 MAX_HOTWORDS = 500
+MAX_HOTWORD_CHARS = 100
+MAX_HOTWORDS_CHARS = 10_000  # together; the model reads the first few hundred tokens
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -97,6 +99,10 @@ class Fields:
         words = self.many(name, separators=separators)
         if len(words) > MAX_HOTWORDS:
             raise InvalidField(name, f"may hold {MAX_HOTWORDS} entries at most")
+        if any(len(word) > MAX_HOTWORD_CHARS for word in words):
+            raise InvalidField(name, f"has an entry of more than {MAX_HOTWORD_CHARS} characters")
+        if sum(map(len, words)) > MAX_HOTWORDS_CHARS:
+            raise InvalidField(name, f"is longer than {MAX_HOTWORDS_CHARS} characters in all")
         return words
 
     def choice(self, name: str, allowed: Collection[str]) -> str | None:

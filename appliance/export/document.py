@@ -54,6 +54,6 @@ def export(
     if wanted is None:
         raise InvalidField("format", f"is '{format}', which is not made here", f"There are: {', '.join(FORMATS)}.")
     if record.transcript is None:
-        raise NotReady("transcript", record.state)
+        raise NotReady("transcript", record.state, record.failure)
     content = wanted.render(record, record.transcript, profile, times)
     return Document(content, wanted.media_type, document_name(record.recording.filename, format))

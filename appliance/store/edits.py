@@ -13,7 +13,7 @@ from appliance.domain import JobState, Segment, Speaker, Value
 from appliance.errors import InvalidField, NotFound, NotReady, StaleRevision
 from appliance.store.database import first, rows
 from appliance.store.retiming import retime
-from appliance.store.rows import Row, json_text, now, pack_words, read_segment, read_speakers, time_text
+from appliance.store.rows import Row, json_text, now, pack_words, read_failure, read_segment, read_speakers, time_text
 from appliance.store.search import index_segments, index_title
 from appliance.writing import join_texts
 
@@ -196,4 +196,4 @@ def _rejoin_text(db: Database, transcript_id: int) -> None:
 
 def _ensure_completed(row: Row) -> None:
     if row["state"] != JobState.COMPLETED:
-        raise NotReady("text", row["state"])
+        raise NotReady("text", row["state"], read_failure(row["failure"]))

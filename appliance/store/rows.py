@@ -57,6 +57,10 @@ def read_time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+def read_failure(text: str | None) -> Failure | None:
+    return None if text is None else _failure.decode(text)
+
+
 def read_record(row: Row, transcripts: Sequence[Transcript] = ()) -> TranscriptRecord:
     return TranscriptRecord(
         id=row["id"],
@@ -71,7 +75,7 @@ def read_record(row: Row, transcripts: Sequence[Transcript] = ()) -> TranscriptR
         created_at=datetime.fromisoformat(row["created_at"]),
         started_at=read_time(row["started_at"]),
         finished_at=read_time(row["finished_at"]),
-        failure=None if row["failure"] is None else _failure.decode(row["failure"]),
+        failure=read_failure(row["failure"]),
         revision=row["revision"],
         transcript=transcripts[0] if transcripts else None,
         alternatives=tuple(transcripts[1:]),

@@ -9,8 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.response import ServerSentEventMessage
+from msgspec import structs
 
+from appliance.api.events import _ended
 from appliance.api.sse import with_heartbeats
+from appliance.domain import JobState
 from tests.api.conftest import Api
 from tests.api.standins import HOLD
 from tests.api.test_transcripts import make, send
@@ -112,3 +116,13 @@ def test_heartbeats_fill_the_silence_and_nothing_is_lost() -> None:
 @pytest.mark.parametrize("key", ["999999999", "no-such-slug"])
 def test_nothing_to_follow(client: httpx.Client, key: str) -> None:
     assert client.get(f"/api/v1/transcripts/{key}/events/").status_code == 404
+
+
+def test_a_running_one_without_a_job_is_not_said_to_be_done(api: Api, client: httpx.Client, wav: bytes) -> None:
+    record = api.run(api.services.store.transcripts.get(make(client, wav)["id"], None))
+    running = structs.replace(record, state=JobState.PROCESSING, transcript=None)
+
+    async def events() -> list[ServerSentEventMessage]:
+        return [event async for event in _ended(running)]
+
+    assert [event.event for event in asyncio.run(events())] == ["state"]

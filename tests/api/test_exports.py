@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from appliance.api.exports import content_disposition
-from tests.api.conftest import Api
+from tests.api.conftest import Api, until
 from tests.api.standins import HOLD
 from tests.api.test_transcripts import make, send
 
@@ -58,3 +58,20 @@ def test_file_names_of_every_script_and_no_header_can_be_smuggled() -> None:
     assert content_disposition("会議.srt") == "attachment; filename=\"__.srt\"; filename*=UTF-8''%E4%BC%9A%E8%AD%B0.srt"
     assert content_disposition('a"; x="b.txt').startswith('attachment; filename="a_; x=_b.txt"')
     assert "\n" not in content_disposition("a\r\nSet-Cookie: x.txt")
+
+
+def test_the_other_models_are_the_alternatives(client: httpx.Client, wav: bytes) -> None:
+    """Each result once, whichever of them the document is about."""
+    url = f"/api/v1/transcripts/{make(client, wav, models='base,whisper-tiny.en')['id']}/export/json/"
+    document = client.get(url, params={"model": "whisper-tiny.en"}).json()
+    assert document["transcript"]["model"] == "whisper-tiny.en"
+    assert [other["model"] for other in document["alternatives"]] == ["whisper-base"]
+
+
+def test_a_failed_one_has_no_documents_and_says_why(client: httpx.Client) -> None:
+    accepted = send(client, b"no recording " * 100)
+    assert until(lambda: client.get(accepted["url"]).json()["status"] == "failed")
+    answer = client.get(f"{accepted['url']}export/txt/").json()
+    assert answer["code"] == "not_ready"
+    assert "not a recording in any format" in answer["error"]
+    assert "Wait" not in answer["hint"]

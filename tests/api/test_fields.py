@@ -91,3 +91,13 @@ def test_an_unknown_language_is_refused() -> None:
 
 def test_every_name_leads_back_to_its_code() -> None:
     assert all(language_code(language_name(code)) == code for code in NAMES)
+
+
+@pytest.mark.parametrize("words", [["x" * 101], [f"{i:04}" + "x" * 90 for i in range(120)]])
+def test_hotwords_have_a_length(words: list[str]) -> None:
+    with pytest.raises(InvalidField, match="characters"):
+        fields(*(("words", word) for word in words)).hotwords("words")
+
+
+def test_hotwords_of_a_usual_length() -> None:
+    assert fields(("words", "Kubernetes"), ("words", "x" * 100)).hotwords("words") == ("Kubernetes", "x" * 100)

@@ -14,7 +14,7 @@ from appliance.catalogue import Model, Shelf
 from appliance.catalogue.fetch import fetch
 from appliance.catalogue.model import Member, RegistryEntry
 from appliance.catalogue.sources import Source
-from appliance.catalogue.sources.registry import RegistrySource, configured_index
+from appliance.catalogue.sources.registry import RegistrySource, _unreachable, configured_index
 from appliance.catalogue.sources.trust import trust_context
 from appliance.errors import FetchFailed
 from tests.catalogue.conftest import stocked
@@ -188,3 +188,20 @@ def test_without_a_configuration_the_librarys_index_is_used(monkeypatch: pytest.
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("appliance.catalogue.sources.registry._pip_files", list)
     assert httpx.URL(configured_index()).scheme == "https"
+
+
+@pytest.mark.parametrize("status", [401, 404, 503])
+def test_the_password_of_a_private_index_is_never_shown(status: int) -> None:
+    request = httpx.Request("GET", "https://somebody:secret@packages.example/simple/x/?token=secret")
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        httpx.Response(status, request=request).raise_for_status()
+    assert "secret" in str(refused.value)
+    assert f"{status} from packages.example" in str(_unreachable("x", refused.value))
+    assert "secret" not in str(_unreachable("x", refused.value))
+
+
+def test_neither_is_that_of_an_index_that_is_misspelt(shelf: Shelf, progress: Recorder) -> None:
+    source = RegistrySource(REGISTRY, trust_context(None), "http://somebody:secret@packages.example:80:80/simple/")
+    with pytest.raises(FetchFailed) as failed:
+        fetch(MODEL, shelf, progress=progress, sources=[source])
+    assert "secret" not in f"{failed.value} {failed.value.hint}"

@@ -108,9 +108,18 @@ def _parse_page(project: str, response: httpx.Response) -> ProjectPage:
 
 def _unreachable(what: str, error: Exception) -> FetchFailed:
     return FetchFailed(
-        f"{what} could not be had from the package registry: {error or type(error).__name__}.",
+        f"{what} could not be had from the package registry: {_problem(error)}.",
         "Check the network, or the index that pip or uv is configured for; --from FOLDER needs no network.",
     )
+
+
+def _problem(error: Exception) -> str:
+    """Without any address: that of a private index may hold its password."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"{error.response.status_code} from {error.request.url.host}"
+    if isinstance(error, httpx.TransportError | ConnectionError):  # what the network said
+        return str(error) or type(error).__name__
+    return type(error).__name__
 
 
 def receive(client: httpx.Client, url: str, part: PartFile) -> None:
