@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from litestar import Litestar
-from litestar.types import ASGIApp
 
 from appliance.api.access_log import AccessLog
 from appliance.api.auth import require_access
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 256 * 2**10  # of everything but recordings, which have a limit of their own
 
 
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings) -> AccessLog:
     """The application as an ASGI server runs it. Starting raises `StartRefused` with what the operator should do."""
     metrics = Metrics()
     app = Litestar(
@@ -48,6 +47,14 @@ def create_app(settings: Settings) -> ASGIApp:
         logging_config=None,
     )
     return AccessLog(app, metrics.observe)
+
+
+async def stop_jobs(app: AccessLog) -> None:
+    """Take no more recordings, and see those that run to their end (`Jobs.stop`); whoever asks is still answered meanwhile."""
+    assert isinstance(app.wrapped, Litestar)
+    services = app.wrapped.state.services
+    assert isinstance(services, Services)
+    await services.jobs.stop()
 
 
 def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:

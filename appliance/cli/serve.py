@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import signal
 import socket
 from datetime import UTC, datetime
@@ -13,7 +12,8 @@ from typing import Annotated
 import typer
 import uvicorn
 
-from appliance.app import create_app
+from appliance.api.access_log import AccessLog
+from appliance.app import create_app, stop_jobs
 from appliance.audio.sandbox import forbid_dumps
 from appliance.catalogue import Catalogue, Shelf
 from appliance.cli.checks import Verdict, judge_swap
@@ -26,6 +26,8 @@ from appliance.settings import Settings
 log = logging.getLogger(__name__)
 
 app = typer.Typer()
+
+CONNECTIONS_END_S = 5
 
 
 @app.command(help="Run the appliance: the API and the web page on one port.")
@@ -98,7 +100,8 @@ class AnnouncingServer(uvicorn.Server):
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings
         self._address = f"http://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
-        super().__init__(server_config(settings))
+        self._app = create_app(settings)
+        super().__init__(server_config(settings, self._app))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -106,18 +109,29 @@ class AnnouncingServer(uvicorn.Server):
             for line in await announcement(self._settings, self._address):
                 say(line)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Jobs end first, while their clients still get an answer and others a 503; a second Ctrl-C cuts that short."""
+        ending = asyncio.create_task(stop_jobs(self._app))
+        try:
+            while not (ending.done() or self.force_exit):
+                await asyncio.wait({ending}, timeout=0.1)
+            if not ending.cancel():
+                await ending
+        finally:
+            await super().shutdown(sockets)
 
-def server_config(settings: Settings) -> uvicorn.Config:
+
+def server_config(settings: Settings, app: AccessLog) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(settings),
+        app,
         loop="uvloop",
         ws="none",
         access_log=False,  # the appliance writes its own, without query strings and headers (TRAPS 3)
         log_config=None,
         server_header=False,
         date_header=True,
-        # Pages that follow a transcript hold their connection open; they do not hold the stop up for ever.
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s) + 5,
+        # The jobs have ended by then; whoever still holds a connection open does not hold the stop up for ever.
+        timeout_graceful_shutdown=CONNECTIONS_END_S,
     )
 
 

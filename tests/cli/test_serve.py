@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
+from appliance.api.access_log import AccessLog
+from appliance.app import create_app, stop_jobs
 from appliance.cli import keys, serve
 from appliance.cli.checks import Finding, Verdict
-from appliance.cli.serve import announcement, listening_socket, server_config, start_logging
+from appliance.cli.serve import AnnouncingServer, announcement, listening_socket, server_config, start_logging
 from appliance.errors import StartRefused
 from appliance.settings import Settings
 from appliance.store import Scope, held_alone
@@ -50,7 +53,7 @@ def test_port_0_is_a_free_one(settings: MakeSettings) -> None:
 
 def test_the_web_servers_own_log_of_requests_is_off(settings: MakeSettings) -> None:
     """TRAPS 3: that log holds query strings, and on WebSockets the key stands in them."""
-    assert server_config(settings()).access_log is False
+    assert server_config(settings(), create_app(settings())).access_log is False
 
 
 def test_the_first_start_says_what_is_missing(settings: MakeSettings) -> None:
@@ -88,6 +91,47 @@ def test_a_start_that_is_refused_is_a_sentence_without_a_traceback() -> None:
     assert done.returncode == 1
     assert "There is no model catalogue in /nowhere. Set APPLIANCE_CATALOGUE_DIR" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_jobs_end_while_the_appliance_still_answers(settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who watches `/readyz` learns that it is draining, and who waits for a text still gets it."""
+    statuses: list[tuple[int, str]] = []
+
+    async def ask_meanwhile(app: AccessLog) -> None:
+        await stop_jobs(app)
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{listener.getsockname()[1]}/readyz")
+        statuses.append((answer.status_code, answer.json()["reason"]))
+
+    monkeypatch.setattr(serve, "stop_jobs", ask_meanwhile)
+    with listening_socket(settings(port=0)) as listener:
+        server = AnnouncingServer(settings(), listener)
+        asyncio.run(stopped(server, listener))
+    assert statuses == [(503, "shutting down")]
+
+
+async def stopped(server: AnnouncingServer, listener: socket.socket) -> None:
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup([listener])
+    await server.shutdown([listener])
+
+
+def test_a_second_ctrl_c_does_not_wait_for_jobs(settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forever(app: AccessLog) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(serve, "stop_jobs", forever)
+    with listening_socket(settings(port=0)) as listener:
+        server = AnnouncingServer(settings(), listener)
+        server.force_exit = True
+
+        async def shut() -> None:
+            server.servers = []
+            async with asyncio.timeout(10):
+                await server.shutdown([])
+
+        asyncio.run(shut())
 
 
 def test_a_data_folder_that_another_appliance_uses_is_refused(settings: MakeSettings) -> None:
