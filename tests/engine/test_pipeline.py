@@ -128,8 +128,11 @@ def test_without_word_times_the_text_is_the_same(recognizer: Recognizer, call: S
 
 def test_two_languages_in_one_recording_are_both_kept(recognizer: Recognizer) -> None:
     """PAINS 3: later languages translated or garbled."""
-    transcript = _recognize(recognizer, _read(shared("faster_whisper/multilingual.mp3")))
+    events: list[EngineEvent] = []
+    transcript = _recognize(recognizer, _read(shared("faster_whisper/multilingual.mp3")), on_event=events.append)
     assert set(transcript.languages) == {"en", "de"}
+    shown = [segment for event in events if isinstance(event, SegmentsDecided) for segment in event.segments]
+    assert all(first.end <= second.start for first, second in pairwise(shown)), "a stretch was shown twice"
     assert "Permission is hereby granted" in transcript.text
     assert "Genehmigung" in transcript.text
 
