@@ -20,6 +20,9 @@ from typing import Self
 
 from appliance.errors import MemoryFull, UploadTooLarge
 
+# Uploads are taken as long as no more of the memory than this is in use; the rest is left to decode them, so that what was
+# accepted can be finished.
+UPLOAD_SHARE = 0.75
 _NO_EXECUTE = 0x8  # MFD_NOEXEC_SEAL, Linux 6.3: the file can never be run as a program
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
@@ -36,6 +39,7 @@ class MemoryBudget:
 
     def __init__(self, total_bytes: int, retry_after_s: Callable[[], int] = _half_a_minute) -> None:
         self.total_bytes = total_bytes
+        self.upload_bytes = int(total_bytes * UPLOAD_SHARE)  # up to here uploads are taken
         self._retry_after_s = retry_after_s
         self._used_bytes = 0
         self._lock = threading.Lock()
@@ -44,19 +48,20 @@ class MemoryBudget:
     def used_bytes(self) -> int:
         return self._used_bytes
 
-    def reserve(self, n_bytes: int) -> Reservation:
-        """Raises `MemoryFull`, or `UploadTooLarge` when the request could never fit."""
-        self._take(n_bytes, n_bytes)
-        return Reservation(self, n_bytes)
+    def reserve(self, n_bytes: int, *, upload: bool = False) -> Reservation:
+        """Raises `MemoryFull`, or `UploadTooLarge` when the request could never fit. `upload`: within the uploads' share."""
+        limit_bytes = self.upload_bytes if upload else self.total_bytes
+        self._take(n_bytes, n_bytes, limit_bytes)
+        return Reservation(self, n_bytes, limit_bytes)
 
     def full(self) -> MemoryFull:
         return MemoryFull(self._retry_after_s())
 
-    def _take(self, more_bytes: int, whole_bytes: int) -> None:
-        if whole_bytes > self.total_bytes:
-            raise UploadTooLarge(self.total_bytes)
+    def _take(self, more_bytes: int, whole_bytes: int, limit_bytes: int) -> None:
+        if whole_bytes > limit_bytes:
+            raise UploadTooLarge(limit_bytes)
         with self._lock:
-            fits = self._used_bytes + more_bytes <= self.total_bytes
+            fits = self._used_bytes + more_bytes <= limit_bytes
             if fits:
                 self._used_bytes += more_bytes
         if not fits:
@@ -70,13 +75,14 @@ class MemoryBudget:
 class Reservation:
     """A part of the budget, held until it is released."""
 
-    def __init__(self, budget: MemoryBudget, n_bytes: int) -> None:
+    def __init__(self, budget: MemoryBudget, n_bytes: int, limit_bytes: int) -> None:
         self._budget = budget
+        self._limit_bytes = limit_bytes  # of the memory in use, beyond which it may not grow
         self.n_bytes = n_bytes
 
     def grow(self, n_bytes: int) -> None:
         """Reserve `n_bytes` more; raises like `MemoryBudget.reserve`, and then holds what it held before."""
-        self._budget._take(n_bytes, self.n_bytes + n_bytes)
+        self._budget._take(n_bytes, self.n_bytes + n_bytes, self._limit_bytes)
         self.n_bytes += n_bytes
 
     def shrink_to(self, n_bytes: int) -> None:
@@ -107,9 +113,9 @@ class MemoryFile:
         self._reservation = reservation
 
     @classmethod
-    def create(cls, name: str, budget: MemoryBudget, reserve_bytes: int = 0) -> MemoryFile:
+    def create(cls, name: str, budget: MemoryBudget, reserve_bytes: int = 0, *, upload: bool = False) -> MemoryFile:
         """`name` is shown in /proc only; never a person's file name. Raises like `MemoryBudget.reserve`."""
-        reservation = budget.reserve(reserve_bytes)
+        reservation = budget.reserve(reserve_bytes, upload=upload)
         try:
             return cls(_create_memfd(name), budget, reservation)
         except BaseException:

@@ -133,7 +133,7 @@ class _Intake:
         self._filename = filename
         self._content_type = content_type
         self._hash = hashlib.sha256()
-        self._file = MemoryFile.create("upload", budget, reserve_bytes)
+        self._file = MemoryFile.create("upload", budget, reserve_bytes, upload=True)
 
     def write(self, chunk: bytes | bytearray) -> None:
         if self._file.size + len(chunk) > self._max_bytes:

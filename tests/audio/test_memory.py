@@ -32,6 +32,18 @@ def test_what_could_never_fit_is_too_large_rather_than_asked_to_wait(budget: Mem
         budget.reserve(budget.total_bytes + 1)
 
 
+def test_uploads_leave_room_to_decode_what_was_accepted(budget: MemoryBudget) -> None:
+    share = budget.total_bytes * 3 // 4
+    with pytest.raises(UploadTooLarge, match="48 MiB"):
+        budget.reserve(share + 1, upload=True)
+    with budget.reserve(share, upload=True), budget.reserve(budget.total_bytes - share):
+        pass
+    with MemoryFile.create("test", budget, upload=True) as growing, budget.reserve(share - 10, upload=True):
+        growing.write(bytes(10))
+        with pytest.raises(MemoryFull):
+            growing.write(b"x")
+
+
 def test_a_reservation_grows_shrinks_and_is_released_once(budget: MemoryBudget) -> None:
     reservation = budget.reserve(100)
     reservation.grow(50)
