@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from litestar import Response, get
 from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from appliance.api.auth import METRICS
 from appliance.api.services import ApiRequest, Services, services_of
@@ -16,6 +16,7 @@ from appliance.engine.pool import WorkerState, WorkerStatus
 from appliance.jobs import JobsSnapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BATCH_SIZES = ("1", "2", "4", "8", "16", "32", "64", "+Inf")
 
 
 @get("/metrics", opt=METRICS, tags=["Operation"], summary="Metrics in Prometheus' text format", media_type=CONTENT_TYPE)
@@ -64,6 +65,7 @@ def of_workers(workers: tuple[WorkerStatus, ...]) -> Iterator[Metric]:
     batches = CounterMetricFamily("appliance_batches", "Batches decoded.", labels=labels)
     windows = CounterMetricFamily("appliance_batch_windows", "Windows of speech in those batches.", labels=labels)
     seconds = CounterMetricFamily("appliance_batch_seconds", "Time spent in those batches.", labels=labels)
+    sizes = HistogramMetricFamily("appliance_batch_size", "Windows in one batch.", labels=labels)
     for worker in workers:
         place = [worker.role.value, worker.device]
         ready.add_metric(place, float(worker.state is WorkerState.READY))
@@ -73,7 +75,13 @@ def of_workers(workers: tuple[WorkerStatus, ...]) -> Iterator[Metric]:
         batches.add_metric(place, worker.batches)
         windows.add_metric(place, worker.windows)
         seconds.add_metric(place, worker.batch_s)
-    yield from (ready, calls, restarts, memory, batches, windows, seconds)
+        sizes.add_metric(place, _buckets(worker.batch_sizes), sum(size * number for size, number in worker.batch_sizes))
+    yield from (ready, calls, restarts, memory, batches, windows, seconds, sizes)
+
+
+def _buckets(batch_sizes: tuple[tuple[int, int], ...]) -> list[tuple[str, float]]:
+    """How many batches were at most so large, as a Prometheus histogram wants it."""
+    return [(bound, float(sum(n for size, n in batch_sizes if size <= float(bound)))) for bound in _BATCH_SIZES]
 
 
 def chosen_gpus(services: Services) -> tuple[Gpu, ...]:

@@ -76,6 +76,7 @@ class RecognitionBackend:
             batches=known.batches,
             windows=known.tasks,
             batch_s=known.busy_s,
+            batch_sizes=known.sizes,
             out_of_memory=known.out_of_memory,
             models=self._recognizer.loaded,
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -25,7 +27,7 @@ __all__ = ["WorkerDied", "WorkerPool", "WorkerState", "WorkerStatus"]
 log = logging.getLogger(__name__)
 
 BACKENDS = {Role.RECOGNIZE: "appliance.engine.backends:recognition", Role.DIARIZE: "appliance.engine.backends:diarization"}
-_HOPELESS = (WorkerState.UNFIT, WorkerState.FAILING)
+_BROKEN = (WorkerState.UNFIT, WorkerState.FAILING)
 
 
 class WorkerPool:
@@ -43,6 +45,7 @@ class WorkerPool:
         self._backends = BACKENDS | (backends or {})
         self._settings = settings
         patience = patience or Patience(start_s=settings.worker_start_timeout_s, silence_s=settings.worker_silence_timeout_s)
+        self._patience = patience
         self._changed = asyncio.Event()
         self._workers = {role: [self._worker(role, device, patience) for device in devices.devices] for role in Role}
         self._reserved: set[SupervisedWorker] = set()  # for a call that runs alone
@@ -84,29 +87,34 @@ class WorkerPool:
 
     async def settled(self) -> None:
         """Until every worker that was started is ready, or will not be."""
-        settled = (WorkerState.STOPPED, WorkerState.READY, *_HOPELESS)
+        settled = (WorkerState.STOPPED, WorkerState.READY, *_BROKEN)
         await self._until(lambda: all(worker.state in settled for workers in self._workers.values() for worker in workers))
 
     async def recognize(self, request: RecognizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Transcript:
         """Cancelling the task ends the work within one batch. `alone`: no other call is in the worker meanwhile.
 
-        Raises `WorkerDied`, `DeviceUnavailable`, or the error of the recording.
+        Raises `WorkerDied`, `DeviceUnavailable` (at once where no worker can ever work, after `Patience.failing_s` where they
+        fail at every start), or the error of the recording.
         """
         async with self._chosen(Role.RECOGNIZE, alone=alone) as worker:
             return await worker.recognize(request, pcm_fd, on_event, Transcript)
 
-    async def diarize(self, request: DiarizeRequest, pcm_fd: int, on_event: OnEvent) -> Diarization:
+    async def diarize(self, request: DiarizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Diarization:
         """As `recognize`; one recording at a time in each worker, the others wait in it."""
-        async with self._chosen(Role.DIARIZE, alone=False) as worker:
+        async with self._chosen(Role.DIARIZE, alone=alone) as worker:
             return await worker.diarize(request, pcm_fd, on_event, Diarization)
 
     async def warm(self, model_dir: Path, role: Role = Role.RECOGNIZE) -> None:
         """Load a model in every worker of the role that is alive, starting them first if need be."""
         self.prepare(role)
         workers = self._workers[role]
-        await self._until(lambda: all(w.accepts or w.state in _HOPELESS for w in workers))
-        self._refuse_if_hopeless(role)
+        await self._until(lambda: all(w.accepts or w.state in _BROKEN for w in workers))
+        self._refuse_if_all(role, _BROKEN)
         await asyncio.gather(*(worker.warm(model_dir) for worker in workers if worker.accepts))
+
+    def check_usable(self) -> None:
+        """Raises `DeviceUnavailable` while no recognition worker works, nor seems about to: nothing new should be accepted."""
+        self._refuse_if_all(Role.RECOGNIZE, _BROKEN)
 
     def status(self) -> tuple[WorkerStatus, ...]:
         return tuple(worker.status() for workers in self._workers.values() for worker in workers)
@@ -117,22 +125,33 @@ class WorkerPool:
     async def _chosen(self, role: Role, *, alone: bool) -> AsyncIterator[SupervisedWorker]:
         """The least loaded worker of a role, once there is one that is ready."""
         self.prepare(role)
+        while True:
+            worker = await self._next_free(role)
+            async with self._emptied(worker) if alone else contextlib.nullcontext():
+                if worker.accepts:
+                    yield worker
+                    return
+
+    async def _next_free(self, role: Role) -> SupervisedWorker:
+        """Workers that fail at every start are waited for only so long, and those that can never work not at all."""
+        give_up_at = math.inf
         while (worker := self._pick(role)) is None:
-            self._refuse_if_hopeless(role)
-            await self._next_change()
-        if not alone:
-            yield worker
-            return
-        async with self._emptied(worker):
-            self._refuse_if_hopeless(role)
-            yield worker
+            self._refuse_if_all(role, (WorkerState.UNFIT,))
+            if any(worker.accepts for worker in self._workers[role]):
+                give_up_at = math.inf
+            elif self._are_all(role, _BROKEN):
+                give_up_at = min(give_up_at, time.monotonic() + self._patience.failing_s)
+            if time.monotonic() >= give_up_at:
+                raise self._unavailable(role)
+            await self._next_change(give_up_at)
+        return worker
 
     @contextlib.asynccontextmanager
     async def _emptied(self, worker: SupervisedWorker) -> AsyncIterator[None]:
         """Send the worker nothing new, wait until it has nothing (dying counts: its successor is empty), and keep it so."""
         self._reserved.add(worker)
         try:
-            await self._until(lambda: worker.calls == 0 and (worker.accepts or worker.state in _HOPELESS))
+            await self._until(lambda: worker.calls == 0 and (worker.accepts or worker.state in _BROKEN))
             yield
         finally:
             self._reserved.discard(worker)
@@ -142,17 +161,25 @@ class WorkerPool:
         free = [worker for worker in self._workers[role] if worker.accepts and worker not in self._reserved]
         return min(free, key=lambda worker: worker.calls, default=None)
 
-    def _refuse_if_hopeless(self, role: Role) -> None:
-        workers = self._workers[role]
-        if all(worker.state in _HOPELESS for worker in workers):
-            raise DeviceUnavailable(workers[0].problem or "The engine does not start.", workers[0].hint or "The log says more.")
+    def _are_all(self, role: Role, states: tuple[WorkerState, ...]) -> bool:
+        return all(worker.state in states for worker in self._workers[role])
+
+    def _refuse_if_all(self, role: Role, states: tuple[WorkerState, ...]) -> None:
+        if self._are_all(role, states):
+            raise self._unavailable(role)
+
+    def _unavailable(self, role: Role) -> DeviceUnavailable:
+        worker = self._workers[role][0]
+        return DeviceUnavailable(worker.problem or "The engine does not start.", worker.hint or "The log says more.")
 
     def _ring(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _next_change(self) -> None:
-        await self._changed.wait()
+    async def _next_change(self, until: float = math.inf) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if until == math.inf else until - time.monotonic()):
+                await self._changed.wait()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():

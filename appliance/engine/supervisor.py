@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +26,7 @@ import msgspec
 from appliance.domain import Value
 from appliance.engine import wire
 from appliance.engine.offline import offline_environment
-from appliance.engine.protocol import DiarizeRequest, EngineEvent, OnEvent, RecognizeRequest, Role
+from appliance.engine.protocol import CPU_WORKER_ENVIRONMENT, DiarizeRequest, EngineEvent, OnEvent, RecognizeRequest, Role
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class WorkerStatus(Value, frozen=True):
     windows: int
     batch_s: float
     models: tuple[str, ...]  # loaded now
+    batch_sizes: tuple[tuple[int, int], ...] = ()  # (windows in a batch, how many such batches), ordered
     problem: str | None = None  # why it is not ready, or why it last died
     hint: str | None = None
 
@@ -77,6 +79,7 @@ class Patience(Value, frozen=True):
     stop_s: float = 5.0  # for the process to end once its line is closed
     settled_s: float = 60.0  # alive this long: the next death counts as the first again
     longest_pause_s: float = 30.0
+    failing_s: float = 300.0  # that a call waits for workers that fail at every start
 
 
 class _Call:
@@ -185,6 +188,7 @@ class SupervisedWorker:
             batches=now.batches,
             windows=now.windows,
             batch_s=now.batch_s,
+            batch_sizes=now.batch_sizes,
             models=present.stats.models if present else (),
             problem=self.problem,
             hint=self.hint,
@@ -301,6 +305,8 @@ class SupervisedWorker:
         environment = offline_environment(dict(os.environ))
         if self.config.threads:
             environment["OMP_NUM_THREADS"] = str(self.config.threads)
+        if self.config.role is Role.RECOGNIZE and self.config.device == "cpu":
+            environment |= CPU_WORKER_ENVIRONMENT
         # The worker sees its own GPU or MIG slice only, as number 0; on the CPU none at all.
         return environment | {"CUDA_VISIBLE_DEVICES": self._gpu_uuid or "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
@@ -414,6 +420,7 @@ def _added(past: wire.Stats, present: wire.Stats) -> wire.Stats:
         windows=past.windows + present.windows,
         batch_s=past.batch_s + present.batch_s,
         out_of_memory=past.out_of_memory + present.out_of_memory,
+        batch_sizes=tuple(sorted((Counter(dict(past.batch_sizes)) + Counter(dict(present.batch_sizes))).items())),
         models=present.models,
     )
 

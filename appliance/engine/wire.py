@@ -75,6 +75,7 @@ class Stats(Value, frozen=True, tag="stats"):
     batches: int = 0
     windows: int = 0
     batch_s: float = 0.0  # time spent in batches
+    batch_sizes: tuple[tuple[int, int], ...] = ()  # (windows in a batch, how many such batches), ordered
     out_of_memory: int = 0  # times a batch was too large for the device
     models: tuple[str, ...] = ()  # loaded now
 

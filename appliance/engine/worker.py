@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PULSE_S = 0.5
+TURN_S = 0.25  # between two looks whether a call that waits for its turn is still wanted
 _DEVICE_WORDS = ("cuda", "cublas", "cudnn", "nvrtc", "device-side")
 
 
@@ -125,12 +126,20 @@ class Worker:
             self._events += 1
             self._send(wire.Told(call, event))
 
-        check = self._check(self._withdrawn[call])
-        if not self._backend.one_at_a_time:
-            return self._backend.run(request, samples, on_event, check)
-        with self._turn:
-            check()
-            return self._backend.run(request, samples, on_event, check)
+        withdrawn = self._withdrawn[call]
+        with self._its_turn(withdrawn) if self._backend.one_at_a_time else nullcontext():
+            return self._backend.run(request, samples, on_event, self._check(withdrawn))
+
+    @contextmanager
+    def _its_turn(self, withdrawn: threading.Event) -> Iterator[None]:
+        """Raises `Cancelled` when the call is withdrawn before its turn. Waiting is no step: a hang of the one before must show."""
+        while not self._turn.acquire(timeout=TURN_S):
+            if withdrawn.is_set():
+                raise Cancelled
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _check(self, withdrawn: threading.Event) -> StopCheck:
         def check() -> None:

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -51,8 +51,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Uploads may fill this much of the memory for recordings; the rest is left to decode them, so that they can be finished.
-UPLOAD_SHARE = 0.75
+# While another program holds the database: how long it is waited for, and the longest pause between two attempts.
+_STORE_PATIENCE_S = 600.0
+_STORE_PAUSE_S = 5.0
 _RECORD_AGAIN_S = 5.0
 _MAX_RETRY_AFTER_S = 3600
 
@@ -86,10 +87,12 @@ class Jobs:
 
     def __init__(self, settings: Settings, store: Store | None, pool: WorkerPool, shelf: Shelf, budget: MemoryBudget) -> None:
         self.draining = False
+        self._stopping = False  # the time to drain is over
         self._settings = settings
         self._store = store
         self._shelf = shelf
         self._budget = budget
+        self._pool = pool
         self._speeds = Speeds(gpu=pool.devices.kind == "cuda")
         self._runner = Runner(settings, pool, shelf, budget, self._speeds)
         self._places = settings.jobs_per_worker * len(pool.devices.devices)
@@ -117,6 +120,7 @@ class Jobs:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_timeout_s):
                 await asyncio.gather(*(run.job.ended.wait() for run in self._runs.values()))
+        self._stopping = True
         await asyncio.gather(*(self._end_early(run, Interrupted()) for run in tuple(self._runs.values())))
         for task in tuple(self._tasks):
             task.cancel()
@@ -130,7 +134,7 @@ class Jobs:
         """Accept a recording, or give the job that the same Idempotency-Key already has.
 
         The upload is taken over, also when this raises: `QueueFull`, `Draining`, `UnknownModel`, `ModelNotInstalled`,
-        `ModelDamaged`, `IdempotencyMismatch`, `NotAvailable`, `DiskFull`.
+        `ModelDamaged`, `DeviceUnavailable`, `IdempotencyMismatch`, `NotAvailable`, `DiskFull`.
         """
         admission = self._spawn(self._take_over(submission))
         try:
@@ -140,11 +144,11 @@ class Jobs:
             raise
 
     def check_room(self) -> None:
-        """Before an upload is read: raises `Draining`, `QueueFull` or `MemoryFull` when it would be refused anyway."""
+        """Before an upload is read: raises `Draining`, `DeviceUnavailable`, `QueueFull` or `MemoryFull`, as `submit` would."""
         self._check_open()
         if len(self._line) >= self._settings.max_waiting_jobs:
             raise QueueFull(len(self._line), self.retry_after_s())
-        if self._budget.used_bytes > UPLOAD_SHARE * self._budget.total_bytes:
+        if self._budget.used_bytes >= self._budget.upload_bytes:
             raise MemoryFull(self.retry_after_s())
 
     def retry_after_s(self) -> int:
@@ -230,6 +234,7 @@ class Jobs:
     def _check_open(self) -> None:
         if self.draining:
             raise Draining
+        self._pool.check_usable()
 
     def _under_same_key(self, submission: Submission, fingerprint: str) -> Job | None:
         key = submission.idempotency_key
@@ -332,7 +337,8 @@ class Jobs:
     async def _work(self, run: _Run) -> Heard:
         job, submission = run.job, run.submission
         if self._store and job.keep:
-            await self._store.transcripts.start(job.id)
+            transcripts = self._store.transcripts
+            await self._patiently(lambda: transcripts.start(job.id))
         job.record = replace(job.record, state=JobState.PROCESSING, started_at=datetime.now(UTC))
         assignment = Assignment(
             label=str(job.id),
@@ -353,14 +359,15 @@ class Jobs:
     async def _describe(self, job: Job, recording: Recording) -> None:
         job.record = replace(job.record, recording=recording)
         if self._store and job.keep:
-            await self._store.transcripts.describe(job.id, recording)
+            transcripts = self._store.transcripts
+            await self._patiently(lambda: transcripts.describe(job.id, recording))
 
     # --- endings ------------------------------------------------------------------------------------------------------
 
     async def _end_early(self, run: _Run, why: ApplianceError) -> None:
         if run in self._line:
             self._line.leave(run)
-            await self._finish(run, why)
+            await asyncio.shield(self._spawn(self._finish(run, why)))  # the caller may leave
             return
         run.ending = why
         if run.work:
@@ -400,11 +407,32 @@ class Jobs:
 
     async def _save_result(self, job: Job, heard: Heard) -> TranscriptRecord:
         first, *others = heard.transcripts
-        if self._store and job.keep:
-            await self._store.transcripts.complete(job.id, first, others)
-            return await self._store.transcripts.get(job.id, None)
         ended = replace(job.record, state=JobState.COMPLETED, finished_at=datetime.now(UTC))
-        return replace(ended, transcript=first, alternatives=tuple(others))
+        ended = replace(ended, transcript=first, alternatives=tuple(others))
+        if self._store is None or not job.keep:
+            return ended
+        transcripts = self._store.transcripts
+        await self._patiently(lambda: transcripts.complete(job.id, first, others))
+        try:
+            return await transcripts.get(job.id, None)
+        except NotFound:
+            raise
+        except Exception:  # the job ends here, and well: its text is saved
+            log.exception("job %d is saved, but could not be read back", job.id)
+            return ended
+
+    async def _patiently(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Minutes of waiting for another program that holds the database cost less than what was heard. Raises `StoreBusy`."""
+        give_up_at, pause_s = time.monotonic() + _STORE_PATIENCE_S, 0.1
+        while True:
+            try:
+                return await write()
+            except StoreBusy:
+                if self._stopping or time.monotonic() >= give_up_at:
+                    raise
+                log.warning("the database is held by another program; a job waits to write to it")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _STORE_PAUSE_S)
 
     async def _save_failure(self, job: Job, error: ApplianceError) -> TranscriptRecord:
         state, failure = _state_after(error), Failure(error.code, error.message, error.hint, error.status)

@@ -1,7 +1,7 @@
 """One recording from upload to transcript: decode, then recognition beside diarization, then speakers. Saving is left to `jobs.py`.
 
 Knows the rules for dying workers: recognition is repeated, from the third time on alone, and given up after the third
-death; diarization is given up after its second, and the transcript is kept without speakers.
+death; diarization is repeated alone and given up after its second, and the transcript is kept without speakers.
 """
 
 from __future__ import annotations
@@ -271,11 +271,13 @@ class Runner:
         return Diarized(found, time.monotonic() - begun, reason)
 
     async def _diarize_again(self, job: Assignment, pcm: Pcm) -> Diarization:
+        """The last attempt is alone: a worker that dies takes those with it that only wait in it for their turn."""
         model_dir = await asyncio.to_thread(self._shelf.path, self._settings.diarization_model)
         request = DiarizeRequest(job_id=job.label, model_dir=model_dir, speakers=job.options.speakers, pcm=pcm.layout)
         for death in range(1, MAX_DIARIZATION_DEATHS + 1):
             try:
-                return await self._pool.diarize(request, pcm.file.fd, job.on_diarization)
+                alone = death == MAX_DIARIZATION_DEATHS
+                return await self._pool.diarize(request, pcm.file.fd, job.on_diarization, alone=alone)
             except WorkerDied as died:
                 log.warning("a worker died (%s) while it diarized job %s, for the %d. time", died.reason, job.label, death)
         raise WorkerCrashed(MAX_DIARIZATION_DEATHS)

@@ -72,6 +72,8 @@ class TwoSentences(WorkerPool):
 
     def prepare(self, role: Role) -> None: ...
 
+    def check_usable(self) -> None: ...
+
     async def warm(self, model_dir: Path, role: Role = Role.RECOGNIZE) -> None:
         self.models = (*self.models, model_dir.name)
 
@@ -103,7 +105,7 @@ class TwoSentences(WorkerPool):
             self.cancelled.release()
             raise
 
-    async def diarize(self, request: DiarizeRequest, pcm_fd: int, on_event: OnEvent) -> Diarization:
+    async def diarize(self, request: DiarizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Diarization:
         half = request.pcm.duration / 2
         turns = (
             Turn(start=0.0, end=half, speaker="SPEAKER_00"),
@@ -124,6 +126,7 @@ class TwoSentences(WorkerPool):
                 batches=3,
                 windows=7,
                 batch_s=1.5,
+                batch_sizes=((1, 1), (3, 2)),
                 models=self.models,
             ),
         )

@@ -99,12 +99,16 @@ def test_metrics_can_be_read_and_name_nobody(api: Api, client: httpx.Client, adm
         "appliance_stage_seconds",
         "appliance_batches",
         "appliance_batch_windows",
+        "appliance_batch_size",
         "appliance_worker_restarts",
         "appliance_worker_out_of_memory",
         "appliance_audio_memory_used_bytes",
         "appliance_gpu_utilisation_ratio",
     ):
         assert name in families, name
+    sizes = {sample.labels.get("le", sample.name): sample.value for sample in families["appliance_batch_size"].samples}
+    assert [sizes[bound] for bound in ("1", "2", "4", "+Inf")] == [1, 1, 3, 3]
+    assert sizes["appliance_batch_size_sum"] == 7
     labels = {name for family in families.values() for sample in family.samples for name in sample.labels}
     assert labels <= {"method", "route", "status", "le", "state", "stage", "role", "device", "gpu"}
     assert made["slug"] not in text

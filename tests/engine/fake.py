@@ -45,6 +45,7 @@ class Script(Value, frozen=True):
     at_step: int = 1  # when the misfortune happens
     misfortune: str | None = None  # "die", "hang", "device_error", "out_of_memory", "error", "bug"
     times: int = 1_000_000  # how often it happens
+    only_samples: int | None = None  # and only to recordings of this length
     text: str = "fake"
 
 
@@ -54,7 +55,9 @@ def write_script(folder: Path, **script: Any) -> Path:
     return folder
 
 
-def _happens(folder: Path, script: Script) -> bool:
+def _happens(folder: Path, script: Script, samples: int) -> bool:
+    if script.only_samples not in (None, samples):
+        return False
     counter = folder / "happened"
     before = len(counter.read_bytes()) if counter.exists() else 0
     if before >= script.times:
@@ -93,7 +96,7 @@ class FakeEngine:
         self._models = [request.model_dir.name]
         stage = Stage.RECOGNIZE if isinstance(request, RecognizeRequest) else Stage.DIARIZE
         for step in range(script.steps):
-            if step == script.at_step and script.misfortune and _happens(request.model_dir, script):
+            if step == script.at_step and script.misfortune and _happens(request.model_dir, script, len(samples)):
                 _befall(script.misfortune)
             check()
             time.sleep(script.step_s)
@@ -112,7 +115,7 @@ class FakeEngine:
         self._models = [model_dir.name]
 
     def stats(self) -> Stats:
-        return Stats(steps=self._steps, batches=self._steps, models=tuple(self._models))
+        return Stats(steps=self._steps, batches=self._steps, batch_sizes=((1, self._steps),), models=tuple(self._models))
 
 
 def _segment(n: int, text: str) -> Segment:

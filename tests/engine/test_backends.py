@@ -105,6 +105,7 @@ def test_recognition_tells_how_it_goes_and_names_model_and_duration(engine: Engi
         assert len(decided) >= len(transcript.segments)
         assert status.models == (engine.recognition.name,)
         assert status.batches > 0
+        assert sum(number for _, number in status.batch_sizes) == status.batches
 
     run(test())
 

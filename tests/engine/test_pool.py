@@ -21,7 +21,8 @@ from appliance.domain import SpeakerCount, TranscribeOptions
 from appliance.engine.gpu import CPU, DeviceChoice
 from appliance.engine.pool import WorkerDied, WorkerPool, WorkerState
 from appliance.engine.protocol import DiarizeRequest, EngineEvent, EngineProgress, RecognizeRequest, Role, SegmentsDecided
-from appliance.engine.supervisor import Patience
+from appliance.engine.supervisor import Patience, _added
+from appliance.engine.wire import Stats
 from appliance.errors import DeviceUnavailable, LanguageUnsupported, ModelNotInstalled, StartRefused
 from appliance.settings import Settings
 from tests.engine.fake import write_script
@@ -29,6 +30,8 @@ from tests.engine.fake import write_script
 MANY_PROCESSES = pytest.mark.slow  # seconds each, and there are many of them
 ENGINE = "tests.engine.fake:engine"
 IMPATIENT = Patience(start_s=20.0, silence_s=0.4, cancel_s=5.0)
+SHORT_OF_HOPE = Patience(start_s=20.0, silence_s=20.0, failing_s=0.2)
+PERSISTENT = Patience(start_s=20.0, silence_s=20.0, longest_pause_s=0.05)
 PCM = PcmLayout(samples=1600, channels=1)
 
 
@@ -114,6 +117,12 @@ def test_a_killed_worker_costs_its_calls_a_retry_and_is_replaced(tmp_path: Path)
             assert pool.status()[0].restarts == 1
 
     run(test())
+
+
+def test_statistics_survive_the_process_that_made_them() -> None:
+    past = Stats(steps=3, batches=3, batch_sizes=((1, 2), (8, 1)), models=("old",))
+    present = Stats(steps=2, batches=2, batch_sizes=((4, 1), (8, 1)), models=("new",))
+    assert _added(past, present) == Stats(steps=5, batches=5, batch_sizes=((1, 2), (4, 1), (8, 2)), models=("new",))
 
 
 def test_a_worker_that_makes_no_step_is_killed(tmp_path: Path) -> None:
@@ -230,7 +239,7 @@ def test_all_of_it_on_the_loop_that_the_server_uses(tmp_path: Path) -> None:
 def test_an_engine_that_failed_to_start_is_tried_again_when_it_is_needed(tmp_path: Path) -> None:
     async def test() -> None:
         request = DiarizeRequest("7", write_script(tmp_path), SpeakerCount(), PCM)
-        async with running(make_pool(diarizer="tests.engine.fake:dies_at_start")) as pool:
+        async with running(make_pool(diarizer="tests.engine.fake:dies_at_start", patience=SHORT_OF_HOPE)) as pool:
             with audio() as fd:
                 for _ in range(2):
                     with pytest.raises(DeviceUnavailable, match="status 3"):
@@ -238,6 +247,31 @@ def test_an_engine_that_failed_to_start_is_tried_again_when_it_is_needed(tmp_pat
                 for worker in pool._workers[Role.DIARIZE]:
                     worker.config = msgspec.structs.replace(worker.config, backend=ENGINE)  # somebody repaired it
                 assert (await pool.diarize(request, fd, lambda _: None)).turns
+
+    run(test())
+
+
+@MANY_PROCESSES
+def test_accepted_work_waits_while_the_engine_fails_at_its_starts_and_nothing_new_is_taken(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with running(make_pool(patience=PERSISTENT)) as pool:
+            pool.check_usable()
+            (worker,) = pool._workers[Role.RECOGNIZE]
+            good = worker.config
+            worker.config = msgspec.structs.replace(good, backend="tests.engine.fake:dies_at_start")
+            os.kill(pid_of(pool), signal.SIGKILL)
+            while worker.state is not WorkerState.FAILING:  # noqa: ASYNC110 -- nobody tells
+                await asyncio.sleep(0.02)
+            with pytest.raises(DeviceUnavailable) as refused:
+                pool.check_usable()
+            assert refused.value.retry_after_s
+            works = [Work(pool, write_script(tmp_path), alone=alone) for alone in (False, True)]
+            await asyncio.sleep(0.5)
+            assert not any(work.task.done() for work in works)
+            worker.config = good  # the driver is back
+            for work in works:
+                assert (await work.task).text.startswith("fake")
+            pool.check_usable()
 
     run(test())
 

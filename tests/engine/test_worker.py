@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from appliance.audio.pcm import PcmLayout
-from appliance.domain import TranscribeOptions
+from appliance.domain import SpeakerCount, TranscribeOptions
 from appliance.engine.gpu import CPU, DeviceChoice
 from appliance.engine.pool import WorkerPool
-from appliance.engine.protocol import RecognizeRequest, Role
+from appliance.engine.protocol import CPU_WORKER_ENVIRONMENT, DiarizeRequest, RecognizeRequest, Role
 from appliance.engine.worker import is_device_error, mapped
 from appliance.errors import ApplianceError, Cancelled
 from appliance.settings import Settings
@@ -110,6 +110,36 @@ def test_a_cancelled_job_lets_go_of_its_audio_before_the_caller_goes_on(tmp_path
             assert pool.status()[0].calls == 0
 
     asyncio.run(run())
+
+
+def test_a_diarization_that_waits_for_its_turn_can_be_cancelled(tmp_path: Path) -> None:
+    """The one before it may take an hour, and the audio of a cancelled job must not stay that long."""
+
+    async def run() -> None:
+        async with running_pool() as pool:
+            fd, seen = memory_file(), asyncio.Event()
+            slow = DiarizeRequest(
+                "7", write_script(tmp_path / "m", steps=10_000, step_s=0.01), SpeakerCount(), PcmLayout(16_000, 1)
+            )
+            first = asyncio.create_task(pool.diarize(slow, fd, lambda _: seen.set()))
+            await seen.wait()
+            second = asyncio.create_task(pool.diarize(slow, fd, lambda _: None))
+            while pool.status()[1].calls < 2:  # noqa: ASYNC110 -- nobody tells
+                await asyncio.sleep(0.01)
+            second.cancel()
+            async with asyncio.timeout(5):
+                await asyncio.wait({second})
+            assert not first.done()
+            first.cancel()
+            await asyncio.wait({first})
+            os.close(fd)
+
+    asyncio.run(run())
+
+
+def test_a_cpu_recognition_worker_gets_the_allocator_it_is_fast_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = asyncio.run(confinement(monkeypatch))["environment"]
+    assert environment.items() >= CPU_WORKER_ENVIRONMENT.items()
 
 
 @pytest.mark.slow

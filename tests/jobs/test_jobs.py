@@ -23,6 +23,7 @@ from appliance.errors import (
     MemoryFull,
     NotMedia,
     QueueFull,
+    StoreBusy,
     UnknownModel,
     WorkerCrashed,
 )
@@ -157,6 +158,26 @@ def test_a_diarization_worker_killed_once_costs_nothing(tmp_path: Path) -> None:
             assert transcript is not None
             assert transcript.speakers
             assert not transcript.warnings
+
+    run(test())
+
+
+@MANY_PROCESSES
+def test_a_recording_that_kills_diarization_costs_others_nothing(tmp_path: Path) -> None:
+    """They only wait behind it in the same worker, each time it dies."""
+
+    async def test() -> None:
+        async with bench(tmp_path) as b:
+            b.model()
+            b.model("speaker-diarization", misfortune="die", step_s=0.1, only_samples=8000)
+            poison, *innocent = [await b.submit(b.upload(seconds), diarize=True) for seconds in (0.5, 1.0, 1.0)]
+            transcript = (await b.jobs.wait(poison)).record.transcript
+            assert transcript is not None
+            assert [warning.code for warning in transcript.warnings] == ["diarization_failed"]
+            for job in innocent:
+                transcript = (await b.jobs.wait(job)).record.transcript
+                assert transcript is not None
+                assert transcript.speakers
 
     run(test())
 
@@ -335,6 +356,29 @@ def test_a_cancelled_job_frees_its_memory_and_its_place(tmp_path: Path) -> None:
     run(test())
 
 
+def test_a_caller_that_leaves_while_it_cancels_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with bench(tmp_path, jobs_per_worker=1) as b:
+            b.model(**SLOW)
+            running, waiting = await b.submit(), await b.submit()
+            saving, fail = asyncio.Event(), b.store.transcripts.fail
+
+            async def slow_fail(*arguments: Any) -> None:
+                saving.set()
+                await asyncio.sleep(0.05)
+                await fail(*arguments)
+
+            monkeypatch.setattr(b.store.transcripts, "fail", slow_fail)
+            cancelling = asyncio.create_task(b.jobs.cancel(waiting))
+            await saving.wait()
+            cancelling.cancel()
+            await failure_of(b, waiting, Cancelled)
+            assert b.jobs.find(waiting.id) is None
+            await b.jobs.cancel(running)
+
+    run(test(), within_s=10.0)
+
+
 @MANY_PROCESSES
 @pytest.mark.parametrize("after_s", [0.0, 0.01, 0.05, 0.15])
 def test_a_job_cancelled_at_any_moment_ends_once_and_frees_everything(tmp_path: Path, after_s: float) -> None:
@@ -468,6 +512,48 @@ def test_a_disk_that_is_full_at_saving_fails_the_job_and_the_service_goes_on(
             while (await b.store.transcripts.get(job.id, None)).state is not JobState.FAILED:  # noqa: ASYNC110 -- nobody tells
                 await asyncio.sleep(0.02)
             await b.jobs.wait(await b.submit())
+
+    run(test())
+
+
+def test_a_database_that_others_hold_for_a_while_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's own test holds a real one; here only its answer matters."""
+
+    def busy_twice(method: Any) -> Any:
+        refusals = [StoreBusy(), StoreBusy()]
+
+        async def write(*arguments: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return await method(*arguments)
+
+        return write
+
+    async def test() -> None:
+        async with bench(tmp_path) as b:
+            b.model()
+            for name in ("start", "describe", "complete"):
+                monkeypatch.setattr(b.store.transcripts, name, busy_twice(getattr(b.store.transcripts, name)))
+            job = await b.submit()
+            assert (await b.jobs.wait(job)).record.state is JobState.COMPLETED
+            assert (await b.store.transcripts.get(job.id, None)).transcript is not None
+
+    run(test())
+
+
+def test_what_is_saved_but_cannot_be_read_back_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def busy(*_: object) -> None:
+        raise StoreBusy
+
+    async def test() -> None:
+        async with bench(tmp_path) as b:
+            b.model()
+            with monkeypatch.context() as reading:
+                reading.setattr(b.store.transcripts, "get", busy)
+                job = await b.submit()
+                finished = await b.jobs.wait(job)
+            assert finished.record.transcript == (await b.store.transcripts.get(job.id, None)).transcript
+            assert job.state is JobState.COMPLETED
 
     run(test())
 
