@@ -66,6 +66,15 @@ def check_target(url: str, allowed: tuple[str, ...]) -> None:
         raise InvalidField("callback_url", "points to a target that the administrator has not allowed")
 
 
+def _check_allowed(prefixes: tuple[str, ...]) -> None:
+    for prefix in prefixes:
+        try:
+            _parse(prefix)
+        except ValueError as error:
+            hint = "Write each of 'webhook_targets' like https://host/path."
+            raise StartRefused(f"The webhook target '{prefix}' is not a usable address: {error}.", hint) from error
+
+
 def _parse(url: str) -> SplitResult:
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0:  # a port beyond 65535 is a ValueError, too
@@ -115,7 +124,8 @@ class Webhooks:
     """Sends what the store has queued, until stopped. Lives on one event loop."""
 
     def __init__(self, settings: Settings, deliveries: Deliveries) -> None:
-        """Raises `StartRefused` when the signing secret is missing or unusable."""
+        """Raises `StartRefused` when the signing secret is missing or unusable, or a target is no address."""
+        _check_allowed(settings.webhook_targets)
         self._allowed = settings.webhook_targets
         self._key = read_secret(settings.webhook_secret)
         self._deliveries = deliveries
@@ -145,6 +155,9 @@ class Webhooks:
                 pause = await self._pause_s()
             except ApplianceError as error:  # the store is busy or full
                 log.warning("webhooks wait: %s", error.message)
+                pause = _TROUBLE_S
+            except Exception:  # a request ends here: the trouble of one must not end the others for good
+                log.exception("webhooks met an unexpected error and go on")
                 pause = _TROUBLE_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -21,7 +21,9 @@ import pytest
 from appliance.domain import JobState
 from appliance.errors import InvalidField, NotAvailable, StartRefused
 from appliance.jobs import webhooks
-from appliance.jobs.webhooks import check_target, pause_s, read_secret, sign
+from appliance.jobs.webhooks import Webhooks, check_target, pause_s, read_secret, sign
+from appliance.settings import Settings
+from appliance.store import Deliveries, Delivery
 from tests.jobs.bench import Bench, bench, run
 
 KEY = bytes(range(32))
@@ -196,6 +198,35 @@ def test_an_unusable_secret_refuses_to_start(secret: str) -> None:
     with pytest.raises(StartRefused) as refused:
         read_secret(secret)
     assert "whsec_" in refused.value.hint
+
+
+@pytest.mark.parametrize("target", ["hooks.ward.example", "https://", "ftp://ward.example/", "http://10.0.0.5:80800/"])
+def test_a_malformed_target_refuses_to_start(tmp_path: Path, target: str) -> None:
+    settings: dict[str, Any] = {"data_dir": tmp_path, "webhook_targets": (target,), "webhook_secret": SECRET}
+    with pytest.raises(StartRefused, match="webhook target"):
+        Webhooks(Settings(**settings), Deliveries.__new__(Deliveries))
+
+
+@pytest.mark.slow
+def test_an_unexpected_error_does_not_end_all_deliveries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "_TROUBLE_S", 0.05)
+    sends = [webhooks.Webhooks._send]
+
+    async def fails_once(self: Webhooks, delivery: Delivery) -> None:
+        if len(sends) == 1:
+            sends.append(sends[0])
+            raise KeyError("a bug")
+        await sends[0](self, delivery)
+
+    async def test() -> None:
+        with receiving(204) as (receiver, address):
+            async with hooked(tmp_path, address) as b:
+                await ended_job(b, f"{address}/hook")
+                await receiver.wait()
+                await queue_empties(b)
+
+    monkeypatch.setattr(webhooks.Webhooks, "_send", fails_once)
+    run(test())
 
 
 ALLOWED = ("https://hooks.ward.example/in/", "http://10.0.0.5:8080")
