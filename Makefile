@@ -4,7 +4,8 @@
 # make help    the rest
 
 PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
-export PYTHONDONTWRITEBYTECODE := 1
+# Empty: compiled modules are kept, whatever the environment says; without them each process compiles torch anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run test check bench accuracy gpu-check format help clean
 
@@ -16,7 +17,9 @@ test:
 	@scripts/bootstrap.sh --tests
 	@.venv/bin/appliance models fetch
 	@.venv/bin/appliance models fetch whisper-tiny.en
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n auto --dist loadfile -m "not engine and not slow"
+	@.venv/bin/python -m pytest -n auto --dist loadfile -m "slow and not engine"
+	@.venv/bin/python -m pytest -m engine
 
 check:
 	@scripts/bootstrap.sh --tests
@@ -24,11 +27,13 @@ check:
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/python -m pytest -m "not engine and not slow"
+	@.venv/bin/python -m pytest -n auto --dist loadfile -m "not engine and not slow"
 
 # Word and speaker error rates beside plain faster-whisper and plain pyannote, over every recording of ../shared/audio.
 accuracy:
-	@.venv/bin/python -m tests.accuracy
+	@.venv/bin/python -m tests.accuracy.measure
+	@.venv/bin/python -m tests.accuracy.measure --speed-s 600
+	@.venv/bin/python -m tests.accuracy.der
 
 # This machine's real-time factor.
 bench:
