@@ -112,10 +112,14 @@ class _Process:
     def stepped(self) -> None:
         self.last_step = time.monotonic()
 
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it is gone already
+            self.process.kill()
+
     async def end(self, patience_s: float) -> int:
         """Close the line and wait; kill what does not go. Returns the exit status, negative for a signal."""
         self.line.close()
-        for last_resort in (self.process.kill, lambda: None):
+        for last_resort in (self.kill, lambda: None):
             try:
                 return await asyncio.wait_for(self.process.wait(), patience_s)
             except TimeoutError:
@@ -370,14 +374,14 @@ class SupervisedWorker:
             quiet_s = time.monotonic() - process.last_step if process.calls else 0.0
             if quiet_s >= silence_s:
                 process.hung = True
-                process.process.kill()
+                process.kill()
                 return
             await asyncio.sleep(min(silence_s - quiet_s, silence_s / 4))
 
     async def _bury(self, process: _Process, *, was_ready: bool) -> None:
         """Find out how it ended, tell the callers, and say what is next."""
         if process.hung:
-            process.process.kill()
+            process.kill()
         stopping = self._supervision is None
         status = await process.end(self._patience.stop_s)
         self._past = _added(self._past, process.stats)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import zlib
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -21,8 +22,8 @@ from appliance.domain import SpeakerCount, TranscribeOptions
 from appliance.engine.gpu import CPU, DeviceChoice
 from appliance.engine.pool import WorkerDied, WorkerPool, WorkerState
 from appliance.engine.protocol import DiarizeRequest, EngineEvent, EngineProgress, RecognizeRequest, Role, SegmentsDecided
-from appliance.engine.supervisor import Patience, _added
-from appliance.engine.wire import Stats
+from appliance.engine.supervisor import Patience, _added, _Process
+from appliance.engine.wire import ParentLine, Stats
 from appliance.errors import DeviceUnavailable, LanguageUnsupported, ModelNotInstalled, StartRefused
 from appliance.settings import Settings
 from tests.engine.fake import write_script
@@ -123,6 +124,19 @@ def test_statistics_survive_the_process_that_made_them() -> None:
     past = Stats(steps=3, batches=3, batch_sizes=((1, 2), (8, 1)), models=("old",))
     present = Stats(steps=2, batches=2, batch_sizes=((4, 1), (8, 1)), models=("new",))
     assert _added(past, present) == Stats(steps=5, batches=5, batch_sizes=((1, 2), (4, 1), (8, 2)), models=("new",))
+
+
+def test_killing_a_process_that_is_gone_already_is_no_error() -> None:
+    """It was one, now and then: the supervisor took it for a failed start, and the calls were never told."""
+
+    async def test() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            process = await asyncio.create_subprocess_exec("true")
+            await process.wait()
+            _Process(process, ParentLine(ours)).kill()
+
+    run(test())
 
 
 def test_a_worker_that_makes_no_step_is_killed(tmp_path: Path) -> None:
