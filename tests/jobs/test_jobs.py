@@ -169,7 +169,7 @@ def test_a_recording_that_kills_diarization_costs_others_nothing(tmp_path: Path)
     async def test() -> None:
         async with bench(tmp_path) as b:
             b.model()
-            b.model("speaker-diarization", misfortune="die", step_s=0.1, only_samples=8000)
+            b.model("speaker-diarization", misfortune="die", steps=7, at_step=6, step_s=0.1, only_samples=8000)
             poison, *innocent = [await b.submit(b.upload(seconds), diarize=True) for seconds in (0.5, 1.0, 1.0)]
             transcript = (await b.jobs.wait(poison)).record.transcript
             assert transcript is not None
