@@ -23,7 +23,7 @@ QUIETLY = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright holds an event loop open, which other modules must not meet
 def browser() -> Iterator[Browser]:
     if shutil.which(CHROMIUM) is None:
         pytest.skip(f"{CHROMIUM} is not installed")
