@@ -136,7 +136,8 @@ class WorkerPool:
         """Workers that fail at every start are waited for only so long, and those that can never work not at all."""
         give_up_at = math.inf
         while (worker := self._pick(role)) is None:
-            self._refuse_if_all(role, (WorkerState.UNFIT,))
+            # Without speakers a recording still has its words: they do not wait for an engine that fails at every start.
+            self._refuse_if_all(role, (WorkerState.UNFIT,) if role is Role.RECOGNIZE else _BROKEN)
             if any(worker.accepts for worker in self._workers[role]):
                 give_up_at = math.inf
             elif self._are_all(role, _BROKEN):
