@@ -177,7 +177,8 @@ def refusal(response: httpx.Response) -> Refused:
     error = Refused(answer.error or f"The server answered with status {response.status_code}.", answer.hint)
     error.status = response.status_code
     after = response.headers.get("Retry-After", "")
-    error.retry_after_s = int(after) if after.isdigit() else None
+    hopeless = response.headers.get("x-should-retry") == "false"  # a model that is not there will not come by waiting
+    error.retry_after_s = int(after) if after.isdigit() and not hopeless else None
     if response.status_code == 401:
         error.hint = "Give its key with --key, or in APPLIANCE_KEY; 'appliance keys create NAME' makes one."
     return error

@@ -27,13 +27,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pyannote.audio.core.plda import PLDA
-from pyannote.audio.core.task import Problem, Resolution, Specifications
-from pyannote.audio.models.embedding import WeSpeakerResNet34
-from pyannote.audio.models.segmentation import PyanNet
-from pyannote.audio.pipelines.clustering import AgglomerativeClustering, VBxClustering
-from pyannote.audio.utils.powerset import Powerset
-from pyannote.core import SlidingWindow, SlidingWindowFeature
+
+from appliance.engine.undrawn import nothing_drawn
+
+with nothing_drawn():
+    from pyannote.audio.core.plda import PLDA
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
+    from pyannote.audio.models.embedding import WeSpeakerResNet34
+    from pyannote.audio.models.segmentation import PyanNet
+    from pyannote.audio.pipelines.clustering import AgglomerativeClustering, VBxClustering
+    from pyannote.audio.utils.powerset import Powerset
+    from pyannote.core import SlidingWindow, SlidingWindowFeature
+
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sklearn.cluster import KMeans  # type: ignore[import-untyped]

@@ -64,4 +64,5 @@ def offline_environment(environment: dict[str, str]) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYANNOTE_METRICS_ENABLED": "0",  # TRAPS 9
         "DO_NOT_TRACK": "1",
+        "TORCHINDUCTOR_CACHE_DIR": "/proc/self",  # torch wants a folder for it on import; nothing can be written to this one
     }

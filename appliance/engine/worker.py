@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -222,6 +223,7 @@ def main(arguments: list[str]) -> int:
     forbid_dumps()
     if not forbid_network():
         log.warning("the kernel does not let the worker give up the network")
+    tempfile.tempdir = "/proc/self"  # libraries ask where temporary files go; nothing can be written there
     line = wire.WorkerLine(socket.socket(fileno=fd))
     if backend := _open_backend(line, config):
         Worker(line, config.role, backend).serve()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Iterator
 
@@ -27,9 +28,10 @@ def libuv_has_its_pipe() -> None:
 @pytest.fixture
 def budget() -> Iterator[MemoryBudget]:
     """64 MiB. Nothing may be reserved, open or running when the test is over, whatever it did."""
+    gc.collect()  # an earlier test's event loop may still hold descriptors, and let go of them in the middle of this one
     open_before = len(os.listdir("/proc/self/fd"))
     budget = MemoryBudget(64 * 2**20, lambda: 7)
     yield budget
     assert budget.used_bytes == 0
-    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert len(os.listdir("/proc/self/fd")) <= open_before
     assert psutil.Process().children() == []

@@ -74,6 +74,14 @@ def test_a_full_appliance_is_asked_again_with_the_same_key(standin: Standin, rec
     assert len(standin.uploads) == 1
 
 
+def test_a_model_that_will_not_come_back_by_waiting_is_said_at_once(standin: Standin, recording: Path) -> None:
+    answer = {"error": "Damaged.", "code": "model_damaged", "hint": "Fetch it again."}
+    standin.refusals.append((503, answer, {"Retry-After": "10", "x-should-retry": "false"}))
+    with pytest.raises(Refused, match="Damaged"):
+        run(transcribe(standin, recording, lambda *_: None, Wish()))
+    assert not standin.uploads
+
+
 def test_a_failed_job_is_the_appliances_own_sentence(standin: Standin, recording: Path) -> None:
     standin.tell("1", "error", {"status": "failed", "error": "No audio track.", "code": "no_audio_track", "hint": "Check it."})
     with pytest.raises(Refused, match="No audio track") as caught:

@@ -70,6 +70,9 @@ def transcribe_everywhere(served: Served, recording: bytes) -> list[str]:
         form = {"file": ("canary.wav", recording, "audio/wav")}
         answer = client.post("/v1/transcribe", files=form, data={"diarize": "false"})
         texts.append(answer.raise_for_status().json()["text"])
+        call = {"file": ("call.wav", telephone_call().read_bytes(), "audio/wav")}
+        answer = client.post("/v1/transcribe", files=call, data={"diarize": "true"}).raise_for_status()
+        assert len(answer.json()["speakers"]) == 2, answer.json()["warnings"]
         short = recording[: 16_000 * 2 * 40]
         answer = client.post("/v1/audio/transcriptions", files={"file": ("a.wav", short)}, data={"model": "whisper-1"})
         texts.append(answer.raise_for_status().json()["text"])
