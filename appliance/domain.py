@@ -200,7 +200,7 @@ class TranscriptRecord(Value, frozen=True):
 
     id: int
     slug: str  # unguessable; addresses the transcript like the id
-    owner: str  # id of the API key that sent it
+    owner: str  # id of a person, a workspace, or a site key that sent it
     title: str
     recording: Recording
     options: TranscribeOptions

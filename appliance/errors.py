@@ -102,6 +102,17 @@ class Forbidden(ApplianceError):
         super().__init__(f"This API key may not do that: it lacks the scope '{scope}'.", "Use a key that has it.")
 
 
+class ReadOnly(ApplianceError):
+    code = "read_only"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "You may read this transcript, but not change, move or erase it.",
+            "Ask an owner of its workspace to make you an editor there.",
+        )
+
+
 class NotFound(ApplianceError):
     code = "not_found"
     status = 404
@@ -430,6 +441,65 @@ class Interrupted(ApplianceError):
         )
 
 
+# --- accounts of elsewhere --------------------------------------------------------------------------------------------
+
+
+class SignInSourceDown(ApplianceError):
+    """The OpenID Connect provider or the directory cannot be asked, or is not set up in a way that can be trusted."""
+
+    code = "sign_in_source_down"
+    status = 503
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(
+            f"'{label}' cannot be asked at the moment: {reason}.",
+            "Accounts of this appliance itself still work; an administrator should see whether it can reach the server.",
+            retry_after_s=30,
+        )
+
+
+class SignInNotTrusted(ApplianceError):
+    """What came back of a sign-in elsewhere does not hold."""
+
+    code = "sign_in_not_trusted"
+    status = 401
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(
+            f"The sign-in with '{label}' was not accepted: {reason}.",
+            "Start again from the sign-in page; if it happens again, show an administrator this message.",
+        )
+
+
+class SignInRefusedElsewhere(ApplianceError):
+    """The provider or the directory said no; a directory does not say whether the name or the password was wrong."""
+
+    code = "sign_in_refused"
+    status = 401
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"'{label}' did not let you in: {reason}.", "Try again, or sign in with an account of this appliance.")
+
+
+class NotInAllowedGroup(ApplianceError):
+    code = "not_in_allowed_group"
+    status = 403
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            f"Your account at '{label}' is in none of the groups that may use this appliance.",
+            "Ask the people who manage your accounts to add you.",
+        )
+
+
+class SignInNotOffered(ApplianceError):
+    code = "sign_in_not_offered"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("This way of signing in is not set up here.", "GET /api/v1/session/providers lists those that are.")
+
+
 # --- start-up and commands --------------------------------------------------------------------------------------------
 
 
@@ -437,6 +507,20 @@ class StartRefused(ApplianceError):
     """The appliance will not start like this; the sentence and the hint go to the operator's terminal."""
 
     code = "start_refused"
+
+
+class ChainBroken(ApplianceError):
+    """An audit log or usage journal is not what was written once."""
+
+    code = "chain_broken"
+    status = 500
+
+    def __init__(self, chain: str, sequence: int, problem: str) -> None:
+        super().__init__(
+            f"The {chain} journal is not whole: entry {sequence}: {problem}.",
+            "Keep this file and the database as they are, and compare with earlier exports and the heads that were noted elsewhere.",
+        )
+        self.sequence = sequence
 
 
 class CatalogueError(ApplianceError):

@@ -12,7 +12,7 @@ from typing import Any
 from litestar import Response, get
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
-from appliance.api.auth import READ, visible_owner
+from appliance.api.auth import READ, caller
 from appliance.api.live import find_live
 from appliance.api.native_answers import (
     ProgressAnswer,
@@ -27,6 +27,7 @@ from appliance.api.services import ApiRequest, Services, services_of
 from appliance.api.sse import heartbeat, message, with_heartbeats
 from appliance.domain import Failure, JobState, Progress, TranscriptRecord, Value
 from appliance.jobs import FailedEvent, FinishedEvent, Job, JobEvent, ProgressEvent, SegmentsEvent
+from appliance.store import Right
 
 END_ID = "end"
 
@@ -57,7 +58,7 @@ class ErrorData(Value, frozen=True):
 async def follow_transcript(request: ApiRequest, key: str) -> Response[Any]:
     """Events: `state` (status, progress), `segments`, then `done` (the summary) or `error` (status, error, code, hint)."""
     services = services_of(request)
-    record, job = await find_live(services, key, visible_owner(request))
+    record, job = await find_live(services, key, caller(request).reach, Right.READ)
     if request.headers.get("last-event-id") == END_ID and record.state.is_final:
         return Response(None, status_code=204)
     return ServerSentEvent(_live(services, job) if job else _ended(record))

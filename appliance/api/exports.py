@@ -8,7 +8,7 @@ from urllib.parse import quote
 from litestar import Response, get
 from msgspec import structs
 
-from appliance.api.auth import READ, visible_owner
+from appliance.api.auth import READ, caller
 from appliance.api.fields import Fields
 from appliance.api.services import ApiRequest, services_of
 from appliance.domain import TranscriptRecord
@@ -32,7 +32,7 @@ async def export_transcript(request: ApiRequest, key: str, file_format: str) -> 
         raise NotFound(f"format '{file_format}'")
     fields = Fields(request.query_params.multi_items(), ("profile", "model"))
     profile = parse_profile(text) if (text := fields.text("profile")) else PROFILES["default"]
-    record = await services_of(request).store.transcripts.get(key, visible_owner(request))
+    record = await services_of(request).store.transcripts.get(key, caller(request).reach)
     if record.transcript is None:
         raise NotReady("document", record.state, record.failure)
     chosen = version_of(record, fields.text("model"))

@@ -95,7 +95,7 @@ def _submission(request: ApiRequest, services: Services, ask: Ask, upload: Uploa
         options=ask.options,
         models=ask.models,
         title=ask.title or title_of(upload.filename),
-        owner=str(caller(request).id),
+        owner=caller(request).owner_id,
         priority=ask.priority or services.settings.default_priority,
         callback_url=ask.callback_url,
     )

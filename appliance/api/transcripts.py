@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from litestar import Response, delete, get, patch, post
 from msgspec import UNSET, UnsetType, structs
 
-from appliance.api.auth import READ, TRANSCRIBE, WRITE, visible_owner
+from appliance.api.auth import READ, TRANSCRIBE, WRITE, caller
 from appliance.api.fields import MAX_TITLE_CHARS, Fields
 from appliance.api.intake import Ask, submit
 from appliance.api.json_body import read_json
@@ -22,7 +22,7 @@ from appliance.api.services import ApiRequest, Services, services_of
 from appliance.domain import JobState, Progress, Value
 from appliance.errors import AlreadyEnded, InvalidField, NotAvailable
 from appliance.jobs import Job
-from appliance.store import Revision, SegmentEdit, Snippet, TranscriptEdit
+from appliance.store import Revision, Right, SegmentEdit, Snippet, TranscriptEdit
 
 PATH = "/api/v1/transcripts"
 DEFAULT_LIMIT = 20
@@ -117,7 +117,7 @@ async def list_transcripts(request: ApiRequest) -> Listing:
     offset = fields.integer("offset", 0, 2**31) or 0
     query = fields.text("q") or ""
     page = await services.store.transcripts.list(
-        visible_owner(request), limit=limit, offset=offset, states=_states(fields), query=query
+        caller(request).reach, limit=limit, offset=offset, states=_states(fields), query=query
     )
     return Listing(
         results=tuple(
@@ -155,13 +155,13 @@ def _progress_of(services: Services, transcript_id: int) -> Progress | None:
 @get(f"{PATH}/{{key:str}}", opt=READ, tags=["Transcripts"], summary="The whole transcript, by id or slug")
 async def read_transcript(request: ApiRequest, key: str) -> TranscriptAnswer:
     services = services_of(request)
-    record = await services.store.transcripts.get(key, visible_owner(request))
+    record = await services.store.transcripts.get(key, caller(request).reach)
     return await asyncio.to_thread(transcript_answer, record, _progress_of(services, record.id), verbose=True)
 
 
 @get(f"{PATH}/{{key:str}}/revisions", opt=READ, tags=["Transcripts"], summary="Every edit, with what stood there before")
 async def list_revisions(request: ApiRequest, key: str) -> Revisions:
-    return Revisions(await services_of(request).store.transcripts.revisions(key, visible_owner(request)))
+    return Revisions(await services_of(request).store.transcripts.revisions(key, caller(request).reach))
 
 
 # --- changing ---------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ async def edit_transcript(request: ApiRequest, key: str) -> TranscriptAnswer:
             label: None if name is None else _bounded("speakers", name, MAX_NAME_CHARS) for label, name in change.speakers.items()
         },
     )
-    record = await services_of(request).store.transcripts.edit(key, visible_owner(request), change.revision, edit)
+    record = await services_of(request).store.transcripts.edit(key, caller(request).reach, change.revision, edit)
     return await asyncio.to_thread(transcript_answer, record, verbose=True)
 
 
@@ -205,7 +205,7 @@ async def edit_segment(request: ApiRequest, key: str, n: int) -> TranscriptAnswe
         raise InvalidField("body", "changes nothing", "Send 'text', 'speaker' or both.")
     text = None if change.text is UNSET else _bounded("text", change.text, MAX_SEGMENT_CHARS)
     edit = SegmentEdit(text=text, speaker=change.speaker)
-    record = await services_of(request).store.transcripts.edit_segment(key, visible_owner(request), change.revision, n, edit)
+    record = await services_of(request).store.transcripts.edit_segment(key, caller(request).reach, change.revision, n, edit)
     return await asyncio.to_thread(transcript_answer, record, verbose=True)
 
 
@@ -219,10 +219,11 @@ def _bounded(name: str, text: str, limit_chars: int) -> str:
 async def cancel_transcript(request: ApiRequest, key: str) -> SummaryAnswer:
     """Takes effect within one batch. One that was cancelled before is answered like one that is cancelled now."""
     services = services_of(request)
-    record, job = await find_live(services, key, visible_owner(request))
+    reach = caller(request).reach
+    record, job = await find_live(services, key, reach, Right.CHANGE)
     if job is not None:
         await services.jobs.cancel(job)
-        record = await services.store.transcripts.get(key, visible_owner(request))
+        record = await services.store.transcripts.locate(key, reach, Right.CHANGE)
     if record.state is not JobState.CANCELLED:
         raise AlreadyEnded(record.state)
     return summary_answer(record, None)
@@ -235,9 +236,9 @@ async def erase_transcript(request: ApiRequest, key: str) -> Response[Any]:
     A running one is cancelled first.
     """
     services = services_of(request)
-    owner = visible_owner(request)
-    record, job = await find_live(services, key, owner)
+    reach = caller(request).reach
+    record, job = await find_live(services, key, reach, Right.ERASE)
     if job is not None:
         await services.jobs.cancel(job)
-    erased = await services.store.transcripts.erase(record.id, owner)
+    erased = await services.store.transcripts.erase(record.id, reach)
     return Response(None, status_code=204) if erased else Response(Erasure("erasing"), status_code=202)

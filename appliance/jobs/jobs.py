@@ -45,7 +45,7 @@ from appliance.jobs.runner import Assignment, Heard, Runner, tells_speakers_apar
 from appliance.jobs.totals import JobsSnapshot, Totals
 from appliance.jobs.webhooks import Webhooks, check_target
 from appliance.settings import Settings
-from appliance.store import NewTranscript, Store
+from appliance.store import UNLIMITED, NewTranscript, Store
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +285,7 @@ class Jobs:
     async def _recall(self, record: TranscriptRecord) -> Job:
         """The job of an earlier request with the same key, which has ended since."""
         assert self._store
-        whole = await self._store.transcripts.get(record.id, None)
+        whole = await self._store.transcripts.get(record.id, UNLIMITED)
         job = Job(whole, keep=True)
         if whole.transcript is None:
             _conclude(job, whole, Interrupted())
@@ -414,7 +414,7 @@ class Jobs:
         transcripts = self._store.transcripts
         await self._patiently(lambda: transcripts.complete(job.id, first, others))
         try:
-            return await transcripts.get(job.id, None)
+            return await transcripts.get(job.id, UNLIMITED)
         except NotFound:
             raise
         except Exception:  # the job ends here, and well: its text is saved

@@ -2,29 +2,46 @@
 
 import appliance.store.sqlite  # noqa: F401  # first, and for what importing it does
 from appliance.store.alone import held_alone
+from appliance.store.audit import Audit
+from appliance.store.chain import ChainName, Entry, Head, Verified, verify
 from appliance.store.deliveries import Deliveries, Delivery
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit
 from appliance.store.idempotency import Claim, IdempotencyKeys
 from appliance.store.keys import ApiKeys, KeyRecord, Scope
+from appliance.store.reach import UNLIMITED, Reach, Right, own_reach
 from appliance.store.search import Snippet
 from appliance.store.store import Store
 from appliance.store.transcripts import NewTranscript, Page, Transcripts
+from appliance.store.usage import Usage, UsageTotals, Used
 
 __all__ = [
+    "UNLIMITED",
     "ApiKeys",
+    "Audit",
+    "ChainName",
     "Claim",
     "Deliveries",
     "Delivery",
+    "Entry",
+    "Head",
     "IdempotencyKeys",
     "KeyRecord",
     "NewTranscript",
     "Page",
+    "Reach",
     "Revision",
+    "Right",
     "Scope",
     "SegmentEdit",
     "Snippet",
     "Store",
     "TranscriptEdit",
     "Transcripts",
+    "Usage",
+    "UsageTotals",
+    "Used",
+    "Verified",
     "held_alone",
+    "verify",
+    "own_reach",
 ]

@@ -44,7 +44,7 @@ class Revision(Value, frozen=True):
 
     revision: int  # the number the transcript got by this edit, from 1
     edited_at: datetime
-    edited_by: str | None  # owner id of whoever edited; None: an administrator
+    edited_by: str | None  # owner id of whoever edited; None: an administrator of the time before people
     title: str | None = None
     speakers: tuple[Speaker, ...] | None = None
     segment: Segment | None = None
@@ -58,7 +58,7 @@ class Before(Value, frozen=True):
     segment: Segment | None = None
 
 
-def edit_transcript(db: Database, row: Row, edit: TranscriptEdit, *, owner: str | None, revision: int) -> None:
+def edit_transcript(db: Database, row: Row, edit: TranscriptEdit, *, actor: str, revision: int) -> None:
     """`row` is the transcript's, read in the same transaction; the other edits likewise."""
     _ensure_current(row, revision)
     before = Before()
@@ -68,10 +68,10 @@ def edit_transcript(db: Database, row: Row, edit: TranscriptEdit, *, owner: str 
     if edit.speaker_names is not None:
         before = msgspec.structs.replace(before, speakers=_rename_speakers(db, row, edit.speaker_names))
     if before != Before():
-        _record(db, row, owner, revision, before)
+        _record(db, row, actor, revision, before)
 
 
-def edit_segment(db: Database, row: Row, n: int, edit: SegmentEdit, *, owner: str | None, revision: int) -> None:
+def edit_segment(db: Database, row: Row, n: int, edit: SegmentEdit, *, actor: str, revision: int) -> None:
     _ensure_current(row, revision)
     segment = _read_for_edit(db, row, n)
     if edit == SegmentEdit():
@@ -89,7 +89,7 @@ def edit_segment(db: Database, row: Row, n: int, edit: SegmentEdit, *, owner: st
     if edit.text is not None:
         index_segments(db, row["id"], [(n, segment.text)])
         _rejoin_text(db, row["id"])
-    _record(db, row, owner, revision, before)
+    _record(db, row, actor, revision, before)
 
 
 def read_revisions(found: list[Row]) -> tuple[Revision, ...]:
@@ -112,10 +112,10 @@ def _ensure_current(row: Row, revision: int) -> None:
         raise StaleRevision(revision, row["revision"])
 
 
-def _record(db: Database, row: Row, owner: str | None, revision: int, before: Before) -> None:
+def _record(db: Database, row: Row, actor: str, revision: int, before: Before) -> None:
     speakers = None if before.speakers is None else json_text(before.speakers)
     segment = None if before.segment is None else _pack(before.segment)
-    values = (row["id"], revision + 1, time_text(now()), owner, before.title, speakers, segment)
+    values = (row["id"], revision + 1, time_text(now()), actor, before.title, speakers, segment)
     db.conn.execute("INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
     db.conn.execute("UPDATE transcripts SET revision = ? WHERE id = ?", (revision + 1, row["id"]))
 

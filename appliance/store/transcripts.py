@@ -23,11 +23,12 @@ from appliance.domain import (
     TranscriptRecord,
     Value,
 )
-from appliance.errors import Interrupted, NotFound
+from appliance.errors import Interrupted, NotFound, ReadOnly
 from appliance.store.database import first, rows
 from appliance.store.deliveries import queue_delivery
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit, edit_segment, edit_transcript, read_revisions
 from appliance.store.erasure import Eraser, Step
+from appliance.store.reach import Reach, Right
 from appliance.store.rows import (
     Row,
     json_text,
@@ -63,7 +64,8 @@ class Page(Value, frozen=True):
 
 
 class Transcripts:
-    """`key` is an id (int, or its digits) or a slug. `owner` None may see all; a stranger's transcript is `NotFound`.
+    """`key` is an id (int, or its digits) or a slug. A `reach` decides what is there: a stranger's transcript is `NotFound`,
+    one that may be read but not changed is `ReadOnly` to who would change it.
 
     Everything that writes raises `DiskFull` when there is no room, and then nothing changed.
     """
@@ -101,53 +103,57 @@ class Transcripts:
         """At start-up: what was queued or processing is interrupted; returns how many."""
         return await self._writer.run(_interrupt_unfinished)
 
-    async def get(self, key: int | str, owner: str | None) -> TranscriptRecord:
+    async def get(self, key: int | str, reach: Reach) -> TranscriptRecord:
         """The whole transcript. Raises `NotFound`."""
-        return await self._readers.run_then(lambda db: _fetch_whole(db, find_row(db, key, owner)), _decode_whole)
+        return await self._readers.run_then(lambda db: _fetch_whole(db, find_row(db, key, reach, Right.READ)), _decode_whole)
 
-    async def list(self, owner: str | None, *, limit: int, offset: int, states: Sequence[JobState] = (), query: str = "") -> Page:
+    async def locate(self, key: int | str, reach: Reach, right: Right) -> TranscriptRecord:
+        """Without its text, for who may do this with it. Raises `NotFound`, `ReadOnly`."""
+        return await self._readers.run_then(lambda db: find_row(db, key, reach, right), read_record)
+
+    async def list(self, reach: Reach, *, limit: int, offset: int, states: Sequence[JobState] = (), query: str = "") -> Page:
         """One page, newest first, with the count of the same moment. `query` may be anything a person types."""
-        wanted = Wanted(owner, tuple(states), query)
+        wanted = Wanted(reach, tuple(states), query)
         return await self._readers.run(lambda db: _fetch_page(db, wanted, limit, offset))
 
-    async def edit(self, key: int | str, owner: str | None, revision: int, edit: TranscriptEdit) -> TranscriptRecord:
-        """Title and speaker names. Raises `StaleRevision`, `NotReady`, `InvalidField`, `NotFound`."""
+    async def edit(self, key: int | str, reach: Reach, revision: int, edit: TranscriptEdit) -> TranscriptRecord:
+        """Title and speaker names. Raises `StaleRevision`, `NotReady`, `InvalidField`, `NotFound`, `ReadOnly`."""
 
         def work(db: Database) -> Whole:
-            row = find_row(db, key, owner)
-            edit_transcript(db, row, edit, owner=owner, revision=revision)
-            return _fetch_whole(db, find_row(db, row["id"], owner))
+            row = find_row(db, key, reach, Right.CHANGE)
+            edit_transcript(db, row, edit, actor=reach.actor, revision=revision)
+            return _fetch_whole(db, find_row(db, row["id"], reach, Right.CHANGE))
 
         return await asyncio.to_thread(_decode_whole, await self._writer.run(work))
 
-    async def edit_segment(self, key: int | str, owner: str | None, revision: int, n: int, edit: SegmentEdit) -> TranscriptRecord:
+    async def edit_segment(self, key: int | str, reach: Reach, revision: int, n: int, edit: SegmentEdit) -> TranscriptRecord:
         """Text (words get new times) and speaker of segment `n`. Raises as `edit`."""
 
         def work(db: Database) -> Whole:
-            row = find_row(db, key, owner)
-            edit_segment(db, row, n, edit, owner=owner, revision=revision)
-            return _fetch_whole(db, find_row(db, row["id"], owner))
+            row = find_row(db, key, reach, Right.CHANGE)
+            edit_segment(db, row, n, edit, actor=reach.actor, revision=revision)
+            return _fetch_whole(db, find_row(db, row["id"], reach, Right.CHANGE))
 
         return await asyncio.to_thread(_decode_whole, await self._writer.run(work))
 
-    async def revisions(self, key: int | str, owner: str | None) -> tuple[Revision, ...]:
+    async def revisions(self, key: int | str, reach: Reach) -> tuple[Revision, ...]:
         """Every edit with what stood there before, the oldest first."""
 
         def fetch(db: Database) -> list[Row]:
-            transcript_id = find_row(db, key, owner)["id"]
+            transcript_id = find_row(db, key, reach, Right.READ)["id"]
             return rows(db, "SELECT * FROM revisions WHERE transcript_id = ? ORDER BY revision", (transcript_id,))
 
         return await self._readers.run_then(fetch, read_revisions)
 
-    async def erase(self, key: int | str, owner: str | None) -> bool:
+    async def erase(self, key: int | str, reach: Reach) -> bool:
         """Erase it from the database and its write-ahead log.
 
         True: no word of it is left in any file. False: it is out of sight, but another reader still holds an old page; the
-        rest is done as soon as that reader is gone, also after a restart.
+        rest is done as soon as that reader is gone, also after a restart. Raises `NotFound`, `ReadOnly`.
         """
 
         def mark(db: Database) -> None:
-            self._eraser.mark(db, find_row(db, key, owner)["id"])
+            self._eraser.mark(db, find_row(db, key, reach, Right.ERASE)["id"])
             self._writer.schedule_chore(0.0)  # should nobody wait for the steps any more
 
         await self._writer.run(mark)
@@ -162,7 +168,7 @@ class Transcripts:
 class Wanted(NamedTuple):
     """Which transcripts a list is about."""
 
-    owner: str | None
+    reach: Reach
     states: tuple[JobState, ...]
     query: str
 
@@ -175,17 +181,24 @@ class Whole(NamedTuple):
     segments: list[Row]
 
 
-def find_row(db: Database, key: int | str, owner: str | None) -> Row:
-    """Raises `NotFound` for what is not there, is erased, or belongs to somebody else: a stranger cannot tell these apart."""
+def find_row(db: Database, key: int | str, reach: Reach, right: Right) -> Row:
+    """Raises `NotFound` for what is not there, is erased, or belongs to somebody else: a stranger cannot tell these apart.
+
+    Raises `ReadOnly` to somebody who may read it, but has not this right.
+    """
     column, value = _address(key)
+    reached, owners = reach.condition(right)
     found = first(
         db,
-        f"SELECT * FROM transcripts WHERE {column} = ?1 AND erased_at IS NULL AND (?2 IS NULL OR owner = ?2)",  # noqa: S608
-        (value, owner),
+        f"SELECT * FROM transcripts WHERE {column} = ? AND erased_at IS NULL AND {reached}",  # noqa: S608
+        (value, *owners),
     )
-    if found is None:
+    if found is not None:
+        return found
+    if right is Right.READ:
         raise NotFound(f"transcript '{key}'")
-    return found
+    find_row(db, key, reach, Right.READ)
+    raise ReadOnly
 
 
 def _address(key: int | str) -> tuple[str, int | str]:
@@ -217,9 +230,7 @@ def _fetch_page(db: Database, wanted: Wanted, limit: int, offset: int) -> Page:
 
 
 def _conditions(wanted: Wanted, terms: Sequence[Term]) -> tuple[str, tuple[object, ...]]:
-    parts: list[tuple[str, tuple[object, ...]]] = [("erased_at IS NULL", ())]
-    if wanted.owner is not None:
-        parts.append(("owner = ?", (wanted.owner,)))
+    parts: list[tuple[str, tuple[object, ...]]] = [("erased_at IS NULL", ()), wanted.reach.condition(Right.READ)]
     if wanted.states:
         parts.append((f"state IN ({', '.join('?' * len(wanted.states))})", wanted.states))
     if wanted.query.strip():

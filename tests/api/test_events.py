@@ -15,6 +15,7 @@ from msgspec import structs
 from appliance.api.events import _ended
 from appliance.api.sse import with_heartbeats
 from appliance.domain import JobState
+from appliance.store import UNLIMITED
 from tests.api.conftest import Api
 from tests.api.standins import HOLD
 from tests.api.test_transcripts import make, send
@@ -119,7 +120,7 @@ def test_nothing_to_follow(client: httpx.Client, key: str) -> None:
 
 
 def test_a_running_one_without_a_job_is_not_said_to_be_done(api: Api, client: httpx.Client, wav: bytes) -> None:
-    record = api.run(api.services.store.transcripts.get(make(client, wav)["id"], None))
+    record = api.run(api.services.store.transcripts.get(make(client, wav)["id"], UNLIMITED))
     running = structs.replace(record, state=JobState.PROCESSING, transcript=None)
 
     async def events() -> list[ServerSentEventMessage]:

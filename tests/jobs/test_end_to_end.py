@@ -21,7 +21,7 @@ from appliance.engine.protocol import Role
 from appliance.errors import Cancelled, ModelNotInstalled
 from appliance.jobs import Job, Jobs, ProgressEvent, Submission
 from appliance.settings import Settings
-from appliance.store import Store
+from appliance.store import Store, own_reach
 from tests.jobs.bench import Bench, run, upload_of
 from tests.recordings import telephone_call
 
@@ -83,7 +83,7 @@ def test_a_telephone_call_becomes_a_saved_transcript_with_speakers(tmp_path: Pat
             job = await b.jobs.submit(submission(b, diarize=True))
             events = [event async for event in b.jobs.subscribe(job)]
             finished = await b.jobs.wait(job)
-            record = await b.store.transcripts.get(job.id, "key_1")
+            record = await b.store.transcripts.get(job.id, own_reach("key_1"))
             assert record == finished.record
             transcript = record.transcript
             assert transcript is not None

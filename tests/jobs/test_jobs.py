@@ -28,6 +28,7 @@ from appliance.errors import (
     WorkerCrashed,
 )
 from appliance.jobs import FailedEvent, FinishedEvent, Job, ProgressEvent, SegmentsEvent
+from appliance.store import UNLIMITED, own_reach
 from tests.jobs.bench import Bench, bench, run, upload_of
 
 MANY_PROCESSES = pytest.mark.slow  # seconds each, and there are many of them
@@ -38,7 +39,7 @@ async def failure_of(b: Bench, job: Job, kind: type[ApplianceError]) -> Applianc
     """The job ends with this error, and the store says the same."""
     with pytest.raises(kind) as raised:
         await b.jobs.wait(job)
-    record = await b.store.transcripts.get(job.id, None)
+    record = await b.store.transcripts.get(job.id, UNLIMITED)
     assert record.failure is not None
     assert (record.failure.code, record.state) == (raised.value.code, job.state)
     return raised.value
@@ -51,7 +52,7 @@ def test_a_recording_becomes_a_saved_transcript(tmp_path: Path) -> None:
             job = await b.submit(title="A memo")
             events = [event async for event in b.jobs.subscribe(job)]
             finished = await b.jobs.wait(job)
-            assert finished.record == await b.store.transcripts.get(job.slug, "key_1")
+            assert finished.record == await b.store.transcripts.get(job.slug, own_reach("key_1"))
             assert finished.record.state is JobState.COMPLETED
             assert finished.record.transcript is not None
             assert finished.record.transcript.text.startswith("hello")
@@ -100,7 +101,7 @@ def test_a_job_that_is_not_kept_leaves_no_trace_in_the_store(tmp_path: Path) -> 
             job = await b.submit(keep=False)
             assert job.id < 0
             assert (await b.jobs.wait(job)).record.transcript is not None
-            assert (await b.store.transcripts.list(None, limit=10, offset=0)).count == 0
+            assert (await b.store.transcripts.list(UNLIMITED, limit=10, offset=0)).count == 0
 
     run(test())
 
@@ -279,7 +280,7 @@ def test_a_caller_that_leaves_during_admission_leaves_nothing_half_done(tmp_path
                 submitting.cancel()
                 await asyncio.wait({submitting})
             await asyncio.sleep(0.2)
-            found = await b.store.transcripts.list(None, limit=100, offset=0)
+            found = await b.store.transcripts.list(UNLIMITED, limit=100, offset=0)
             unfinished = [record for record in found.results if not record.state.is_final]
             assert all(b.jobs.find(record.id) for record in unfinished)
             if not keep:
@@ -420,7 +421,7 @@ def test_what_a_killed_process_left_behind_is_marked_at_the_next_start(tmp_path:
             job = await b.submit()
             await b.until_begun(job)
             await b.jobs.start()  # as a fresh process over the same store would
-            assert (await b.store.transcripts.get(job.id, None)).state is JobState.INTERRUPTED
+            assert (await b.store.transcripts.get(job.id, UNLIMITED)).state is JobState.INTERRUPTED
             await b.jobs.cancel(job)
 
     run(test())
@@ -509,7 +510,7 @@ def test_a_disk_that_is_full_at_saving_fails_the_job_and_the_service_goes_on(
                     await b.jobs.wait(job)
                 assert job.state is JobState.FAILED
                 assert b.budget.used_bytes == 0
-            while (await b.store.transcripts.get(job.id, None)).state is not JobState.FAILED:  # noqa: ASYNC110 -- nobody tells
+            while (await b.store.transcripts.get(job.id, UNLIMITED)).state is not JobState.FAILED:  # noqa: ASYNC110 -- nobody tells
                 await asyncio.sleep(0.02)
             await b.jobs.wait(await b.submit())
 
@@ -536,7 +537,7 @@ def test_a_database_that_others_hold_for_a_while_costs_no_result(tmp_path: Path,
                 monkeypatch.setattr(b.store.transcripts, name, busy_twice(getattr(b.store.transcripts, name)))
             job = await b.submit()
             assert (await b.jobs.wait(job)).record.state is JobState.COMPLETED
-            assert (await b.store.transcripts.get(job.id, None)).transcript is not None
+            assert (await b.store.transcripts.get(job.id, UNLIMITED)).transcript is not None
 
     run(test())
 
@@ -552,7 +553,7 @@ def test_what_is_saved_but_cannot_be_read_back_is_no_failure(tmp_path: Path, mon
                 reading.setattr(b.store.transcripts, "get", busy)
                 job = await b.submit()
                 finished = await b.jobs.wait(job)
-            assert finished.record.transcript == (await b.store.transcripts.get(job.id, None)).transcript
+            assert finished.record.transcript == (await b.store.transcripts.get(job.id, UNLIMITED)).transcript
             assert job.state is JobState.COMPLETED
 
     run(test())
@@ -575,7 +576,7 @@ def test_two_uploads_with_one_key_are_one_job(tmp_path: Path) -> None:
             third = await b.submit(idempotency_key="k")
             assert (await b.jobs.wait(third)).record == finished.record
             assert (await b.submit(idempotency_key="other")).id != first.id
-            assert (await b.store.transcripts.list(None, limit=10, offset=0)).count == 2
+            assert (await b.store.transcripts.list(UNLIMITED, limit=10, offset=0)).count == 2
 
     run(test())
 

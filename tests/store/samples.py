@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.domain import Recording, Segment, Speaker, TranscribeOptions, Transcript, TranscriptRecord, Word
-from appliance.store import NewTranscript, Store
+from appliance.store import UNLIMITED, NewTranscript, Store
 from appliance.writing import join_texts
 
 RECORDING = Recording(filename="interview.mp3", size_bytes=123, sha256="ab" * 32)
@@ -42,7 +42,7 @@ async def save(store: Store, texts: Sequence[str], new: NewTranscript | None = N
     record = await store.transcripts.create(new or new_transcript())
     await store.transcripts.start(record.id)
     await store.transcripts.complete(record.id, transcript_of(texts))
-    return await store.transcripts.get(record.id, None)
+    return await store.transcripts.get(record.id, UNLIMITED)
 
 
 def raw_bytes(path: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.domain import Failure, JobState
-from appliance.store import Store
+from appliance.store import UNLIMITED, Store
 from tests.store.samples import new_transcript, save
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +54,6 @@ async def test_a_target_that_is_gone_gets_nothing_more(store: Store) -> None:
 
 async def test_nothing_is_told_about_an_erased_transcript(store: Store) -> None:
     record = await save(store, ["x"], new_transcript(callback_url=URL))
-    await store.transcripts.erase(record.id, None)
+    await store.transcripts.erase(record.id, UNLIMITED)
     assert await store.webhooks.due(LATER) == ()
     assert await store.webhooks.next_due_at() is None

@@ -12,7 +12,7 @@ import pytest
 
 from appliance.domain import JobState
 from appliance.errors import DiskFull
-from appliance.store import Store
+from appliance.store import UNLIMITED, Store
 from appliance.store.database import connect
 from tests.store.samples import new_transcript, save, transcript_of
 
@@ -51,7 +51,7 @@ async def fill(store: Store) -> list[int]:
 
 async def check_everything_saved_is_there(store: Store, path: Path, saved: list[int]) -> None:
     for transcript_id in saved:
-        record = await store.transcripts.get(transcript_id, None)
+        record = await store.transcripts.get(transcript_id, UNLIMITED)
         assert record.transcript == transcript_of(LONG)
     db = connect(path)
     assert db.conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -69,7 +69,7 @@ async def test_a_full_disk_is_said_so_and_harms_nothing(small_disk: Path, anyio_
     with pytest.raises(DiskFull):
         await store.transcripts.complete(waiting.id, transcript_of(LONG))
     assert await store.keys.authenticate(secret), "a full disk locks nobody out"
-    assert (await store.transcripts.get(waiting.id, None)).state is JobState.QUEUED
+    assert (await store.transcripts.get(waiting.id, UNLIMITED)).state is JobState.QUEUED
     await check_everything_saved_is_there(store, path, saved)
     (small_disk / "other files").unlink()
     await store.transcripts.complete(waiting.id, transcript_of(LONG))
@@ -83,11 +83,11 @@ async def test_an_erasure_that_found_no_room_can_be_repeated_and_makes_room(smal
     store = await Store.open(path)
     saved = await fill(store)
     with pytest.raises(DiskFull):
-        await store.transcripts.erase(saved[0], None)
-    assert (await store.transcripts.get(saved[0], None)).transcript == transcript_of(LONG)
+        await store.transcripts.erase(saved[0], UNLIMITED)
+    assert (await store.transcripts.get(saved[0], UNLIMITED)).transcript == transcript_of(LONG)
     (small_disk / "other files").unlink()
     for transcript_id in saved[:2]:
-        assert await store.transcripts.erase(transcript_id, None)
+        assert await store.transcripts.erase(transcript_id, UNLIMITED)
     size_bytes = path.stat().st_size
     saved += [(await save(store, LONG)).id for _ in range(2)]
     await check_everything_saved_is_there(store, path, saved[2:])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import NotFound
-from appliance.store import SegmentEdit, Store, TranscriptEdit
+from appliance.store import UNLIMITED, SegmentEdit, Store, TranscriptEdit, own_reach
 from appliance.store.database import connect
 from appliance.store.threads import Writer
 from tests.store.samples import new_transcript, raw_bytes, save, transcript_of
@@ -55,21 +55,21 @@ async def test_no_word_of_an_erased_transcript_is_left_in_any_file(store: Store,
     claimed = await store.idempotency.claim("key_a", idempotency_key := canary(), "f", new, 3600)
     record = claimed.record
     await store.transcripts.complete(record.id, transcript_of(speech(150, canaries)), (transcript_of(speech(5, canaries), "tiny"),))
-    await store.transcripts.edit_segment(record.id, None, 0, 3, SegmentEdit(text=f"edited {(edited := canary())}"))
+    await store.transcripts.edit_segment(record.id, UNLIMITED, 0, 3, SegmentEdit(text=f"edited {(edited := canary())}"))
     await store.transcripts.edit(
-        record.id, None, 1, TranscriptEdit(title=(retitled := canary()), speaker_names={"SPEAKER_00": (name := canary())})
+        record.id, UNLIMITED, 1, TranscriptEdit(title=(retitled := canary()), speaker_names={"SPEAKER_00": (name := canary())})
     )
     canaries += [title, callback[-14:], idempotency_key, edited, retitled, name]
     await fill(store, 2)
     copies = copies_left(path, canaries)
     assert copies >= 3 * len(canaries), "the search must be able to find them"
-    assert await store.transcripts.erase(record.slug, "key_a") is True
+    assert await store.transcripts.erase(record.slug, own_reach("key_a")) is True
     left = copies_left(path, canaries)
     print(f"copies of {len(canaries)} words: {copies} before, {left} after")
     assert left == 0
     with pytest.raises(NotFound):
-        await store.transcripts.get(record.id, None)
-    assert (await store.transcripts.list(None, limit=9, offset=0, query=canaries[0])).count == 0
+        await store.transcripts.get(record.id, UNLIMITED)
+    assert (await store.transcripts.list(UNLIMITED, limit=9, offset=0, query=canaries[0])).count == 0
 
 
 async def test_a_reader_in_the_way_delays_the_end_which_then_comes_by_itself(store: Store, path: Path) -> None:
@@ -79,9 +79,9 @@ async def test_a_reader_in_the_way_delays_the_end_which_then_comes_by_itself(sto
     reader = connect(path, read_only=True)
     reader.conn.execute("BEGIN")
     reader.conn.execute("SELECT count(*) FROM transcripts").fetchone()
-    assert await store.transcripts.erase(record.id, None) is False
+    assert await store.transcripts.erase(record.id, UNLIMITED) is False
     with pytest.raises(NotFound):
-        await store.transcripts.get(record.id, None)
+        await store.transcripts.get(record.id, UNLIMITED)
     assert copies_left(path, canaries) > 0
     assert (await store.transcripts.create(new_transcript())).id, "others can write meanwhile"
     reader.conn.execute("COMMIT")
@@ -103,7 +103,7 @@ async def test_what_a_crash_left_of_an_erasure_is_finished_at_the_next_start(
     record = await save(store, speech(40, canaries))
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "schedule_chore", lambda self, delay_s: None)
-        erasing = asyncio.create_task(store.transcripts.erase(record.id, None))
+        erasing = asyncio.create_task(store.transcripts.erase(record.id, UNLIMITED))
         async with asyncio.timeout(20):
             while await is_visible(store, record.id):  # noqa: ASYNC110
                 await asyncio.sleep(0)
@@ -116,13 +116,13 @@ async def test_what_a_crash_left_of_an_erasure_is_finished_at_the_next_start(
 
 
 async def is_visible(store: Store, transcript_id: int) -> bool:
-    return any(record.id == transcript_id for record in (await store.transcripts.list(None, limit=9, offset=0)).results)
+    return any(record.id == transcript_id for record in (await store.transcripts.list(UNLIMITED, limit=9, offset=0)).results)
 
 
 async def test_an_erasure_that_nobody_waits_for_is_finished_by_the_writer(store: Store, path: Path) -> None:
     canaries: list[str] = []
     record = await save(store, speech(600, canaries))
-    erasing = asyncio.create_task(store.transcripts.erase(record.id, None))
+    erasing = asyncio.create_task(store.transcripts.erase(record.id, UNLIMITED))
     async with asyncio.timeout(20):
         while await is_visible(store, record.id):  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -133,12 +133,12 @@ async def test_an_erasure_that_nobody_waits_for_is_finished_by_the_writer(store:
 
 async def test_erasing_leaves_everybody_else_alone(store: Store, path: Path) -> None:
     first, second, third = [await save(store, speech(30, [])) for _ in range(3)]
-    assert await store.transcripts.erase(second.id, None)
+    assert await store.transcripts.erase(second.id, UNLIMITED)
     for kept in (first, third):
-        assert await store.transcripts.get(kept.id, None) == kept
+        assert await store.transcripts.get(kept.id, UNLIMITED) == kept
         assert kept.transcript
         word = kept.transcript.segments[7].words[-1].text
-        assert [found.id for found in (await store.transcripts.list(None, limit=9, offset=0, query=word)).results] == [kept.id]
+        assert [found.id for found in (await store.transcripts.list(UNLIMITED, limit=9, offset=0, query=word)).results] == [kept.id]
     db = connect(path)
     db.conn.execute("INSERT INTO search (search) VALUES ('integrity-check')")
     assert db.conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -154,7 +154,7 @@ async def test_what_erasing_an_hour_of_speech_costs(store: Store, path: Path) ->
     times_s, waits_s = [], []
     for record in records[1::2]:
         began = time.perf_counter()
-        erasing = asyncio.create_task(store.transcripts.erase(record.id, None))
+        erasing = asyncio.create_task(store.transcripts.erase(record.id, UNLIMITED))
         while not erasing.done():
             asked = time.perf_counter()
             await store.transcripts.create(new_transcript())

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.domain import Failure, JobState
 from appliance.errors import IdempotencyMismatch
-from appliance.store import Claim, Store, idempotency
+from appliance.store import UNLIMITED, Claim, Store, idempotency
 from tests.store.samples import new_transcript, transcript_of
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ async def test_many_claims_at_once_make_one_transcript(store: Store) -> None:
     claims = await asyncio.gather(*(claim(store) for _ in range(20)))
     assert [claim.created for claim in claims].count(True) == 1
     assert len({claim.record.id for claim in claims}) == 1
-    assert (await store.transcripts.list(None, limit=9, offset=0)).count == 1
+    assert (await store.transcripts.list(UNLIMITED, limit=9, offset=0)).count == 1
 
 
 async def test_a_key_belongs_to_its_owner_and_to_one_request(store: Store) -> None:
@@ -51,7 +51,7 @@ async def test_after_a_restart_and_an_erasure_the_key_works_again(store: Store) 
     assert second.created
     await store.transcripts.complete(second.record.id, transcript_of(["x"]))
     assert not (await claim(store)).created
-    await store.transcripts.erase(second.record.id, None)
+    await store.transcripts.erase(second.record.id, UNLIMITED)
     assert (await claim(store)).created
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance.domain import JobState
-from appliance.store import Store
+from appliance.store import UNLIMITED, Store
 from appliance.store.database import connect
 from tests.store.samples import save, transcript_of
 
@@ -27,7 +27,7 @@ async def write_for_ever(path: Path) -> None:
         record = await save(store, TEXTS)
         print(f"saved {record.id}", flush=True)
         if record.id % 3 == 0:
-            await store.transcripts.erase(record.id, None)
+            await store.transcripts.erase(record.id, UNLIMITED)
             print(f"erased {record.id}", flush=True)
 
 
@@ -60,14 +60,15 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(path: Path, anyio_back
     db.close()
     store = await Store.open(path)
     present = {
-        record.id for record in (await store.transcripts.list(None, limit=10_000, offset=0, states=(JobState.COMPLETED,))).results
+        record.id
+        for record in (await store.transcripts.list(UNLIMITED, limit=10_000, offset=0, states=(JobState.COMPLETED,))).results
     }
     print(f"{KILLS} kills: {len(saved)} acknowledged, {len(saved - erased - present)} lost, {len(erased & present)} came back")
     assert not erased & present
     lost = {transcript_id for transcript_id in saved - erased - present if transcript_id % 3}  # a third was being erased
     assert lost == set()
     for transcript_id in sorted(present)[-5:]:
-        assert (await store.transcripts.get(transcript_id, None)).transcript == transcript_of(TEXTS)
+        assert (await store.transcripts.get(transcript_id, UNLIMITED)).transcript == transcript_of(TEXTS)
     await store.close()
 
 

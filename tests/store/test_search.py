@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.store import Store
+from appliance.store import UNLIMITED, Store
 from appliance.store.database import connect
 from appliance.store.search import find_marks, match_expression, parse_query, tokenize
 from tests.store.samples import new_transcript, save
@@ -59,7 +59,7 @@ def test_where_a_query_matches(text: str, query: str, expected: list[str]) -> No
 async def test_the_index_finds_every_script(store: Store, text: str, query: str) -> None:
     wanted = await save(store, ["something else", text])
     await save(store, ["东 是 金", "entirely unrelated", "मैं"])
-    page = await store.transcripts.list(None, limit=10, offset=0, query=query)
+    page = await store.transcripts.list(UNLIMITED, limit=10, offset=0, query=query)
     assert [record.id for record in page.results] == [wanted.id]
     [snippet] = page.snippets[wanted.id]
     assert (snippet.segment, snippet.start, snippet.text) == (1, 5.0, text)
@@ -70,7 +70,7 @@ async def test_the_index_finds_every_script(store: Store, text: str, query: str)
 async def test_words_of_a_query_may_stand_in_different_segments_and_in_the_title(store: Store) -> None:
     record = await save(store, ["we met the minister", "and talked about fish"], new_transcript(title="Bergen 2026"))
     await save(store, ["only the minister"])
-    page = await store.transcripts.list(None, limit=10, offset=0, query="minister fish bergen")
+    page = await store.transcripts.list(UNLIMITED, limit=10, offset=0, query="minister fish bergen")
     assert [found.id for found in page.results] == [record.id]
     assert [snippet.segment for snippet in page.snippets[record.id]] == [None, 0, 1]
 
@@ -79,7 +79,7 @@ async def test_words_of_a_query_may_stand_in_different_segments_and_in_the_title
 async def test_a_query_without_any_word_finds_nothing_and_an_empty_one_finds_all(store: Store) -> None:
     await save(store, ["hello"])
     for query, count in (("", 1), ("  ", 1), ('"', 0), ("*()", 0), ("…", 0)):
-        assert (await store.transcripts.list(None, limit=10, offset=0, query=query)).count == count, query
+        assert (await store.transcripts.list(UNLIMITED, limit=10, offset=0, query=query)).count == count, query
 
 
 @given(st.text(max_size=60))
