@@ -65,7 +65,8 @@ class Settings(BaseSettings):
         "", description="Mirror of the Hugging Face hub for `models fetch`; empty: HF_ENDPOINT, or the hub itself."
     )
     ca_file: Path | None = Field(
-        None, description="Certificates (PEM) of your own authority, trusted by `models fetch` beside the usual ones."
+        None,
+        description="Certificates (PEM) of your own authority, trusted beside the usual ones: by `models fetch` and for sign-in.",
     )
 
     # Device
@@ -107,6 +108,56 @@ class Settings(BaseSettings):
         (), description="URL prefixes that `callback_url` may point to; empty: webhooks are off."
     )
     webhook_secret: str = Field("", description="Signing secret, `whsec_…`; needed when webhooks are on.")
+
+    # Single sign-on with OpenID Connect
+    oidc_issuer: str = Field("", description="Address of your OpenID Connect provider, exactly as it names itself; empty: off.")
+    oidc_client_id: str = Field("", description="The appliance's client id at the provider.")
+    oidc_client_secret: str = Field("", description="Its secret; empty for a public client, which PKCE alone protects.")
+    oidc_redirect_url: str = Field(
+        "",
+        description="The callback as registered at the provider: `https://<name of the appliance>/api/v1/session/oidc/callback`.",
+    )
+    oidc_label: str = Field("Single sign-on", description="What the button of the sign-in page says.")
+    oidc_scopes: str = Field("openid profile email", description="Scopes asked for; `openid` must be among them.")
+    oidc_groups_claim: str = Field("groups", description="Claim of the ID token or of userinfo that lists a person's groups.")
+    oidc_allowed_groups: tuple[str, ...] = Field(
+        (), description="Only members of one of these groups may sign in; empty: everybody the provider knows."
+    )
+    oidc_admin_groups: tuple[str, ...] = Field((), description="Members of these groups are administrators here.")
+
+    # Sign-in with the directory (LDAP, Active Directory)
+    ldap_url: str = Field(
+        "",
+        description="`ldaps://directory.example.org`, or `ldap://…`, which is then encrypted with StartTLS; empty: off.",
+    )
+    ldap_label: str = Field("Directory account", description="What the sign-in page calls these accounts.")
+    ldap_base_dn: str = Field("", description="Where people are looked for, e.g. `ou=people,dc=example,dc=org`.")
+    ldap_user_filter: str = Field(
+        "(&(objectClass=person)(uid={name}))",
+        description="How a person is found by the name they type; Active Directory: `(&(objectClass=user)(sAMAccountName={name}))`.",
+    )
+    ldap_user_dn: str = Field(
+        "",
+        description="Sign in directly as this, e.g. `uid={name},ou=people,dc=example,dc=org` or `{name}@example.org`; "
+        "empty: look the person up first.",
+    )
+    ldap_bind_dn: str = Field("", description="Account that looks people up; empty: anonymously.")
+    ldap_bind_password: str = Field("", description="Its password.")
+    ldap_subject_attribute: str = Field(
+        "entryUUID", description="Attribute that never changes for a person; Active Directory: `objectGUID`."
+    )
+    ldap_name_attribute: str = Field("cn", description="Attribute with the person's name.")
+    ldap_email_attribute: str = Field("mail", description="Attribute with the person's e-mail address.")
+    ldap_groups_base_dn: str = Field("", description="Where groups are looked for; empty: below `ldap_base_dn`.")
+    ldap_group_filter: str = Field(
+        "(|(member={dn})(uniqueMember={dn}))", description="How the groups of a person are found; `memberOf` is read too."
+    )
+    ldap_nested_groups: bool = Field(False, description="Also the groups that a person's groups are members of.")
+    ldap_allowed_groups: tuple[str, ...] = Field(
+        (), description="Only members of one of these groups (DN or common name) may sign in; empty: everybody found."
+    )
+    ldap_admin_groups: tuple[str, ...] = Field((), description="Members of these groups are administrators here.")
+    identity_timeout_s: float = Field(10.0, gt=0, description="How long a provider or directory may take to answer.")
 
     # Operation
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
