@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -39,7 +39,7 @@ class Settings(BaseSettings):
 
     # Where
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    port: int = Field(8443, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     data_dir: Path = Field(
         default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"),
         description="The database lives here: text only, never audio.",
@@ -49,6 +49,40 @@ class Settings(BaseSettings):
     )
     catalogue_dir: Path = Field(
         Path(__file__).resolve().parent.parent / "models", description="The model catalogue: one TOML file per model."
+    )
+
+    # TLS: 1.3 and nothing older
+    tls: Literal["builtin", "files", "acme", "off"] = Field(
+        "builtin",
+        description="Whose certificate: `builtin` (the appliance's own authority), `files` (yours), `acme` (an ACME server of yours) "
+        "or `off` (plain HTTP, for this machine alone).",
+    )
+    tls_names: tuple[str, ...] = Field(
+        (),
+        description="More names and addresses that people reach the appliance by, beside its host name and the addresses of its "
+        "interfaces: for the certificate, and for the Host header.",
+    )
+    tls_certificate_file: Path | None = Field(
+        None, description="With `tls=files`: the certificate and its chain (PEM), its own first."
+    )
+    tls_key_file: Path | None = Field(None, description="With `tls=files`: its private key (PEM, without a passphrase).")
+    tls_off_confirmed: bool = Field(
+        False, description="Allow `tls=off` beyond this machine: only behind a proxy of yours that speaks TLS to everybody."
+    )
+    acme_directory: str = Field("", description="With `tls=acme`: the directory URL of the ACME server.")
+    acme_ca_file: Path | None = Field(None, description="The authority (PEM) that the ACME server's own HTTPS is checked with.")
+    acme_contact: str = Field("", description="E-mail address given to the ACME server, which warns it of trouble.")
+    http_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of plain HTTP, where browsers are sent on to HTTPS and ACME servers get their answers, nothing else; 0: none.",
+    )
+    public_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port that people use, where a container or a firewall maps another one to `port`; 0: the same.",
     )
 
     # Models
@@ -66,7 +100,7 @@ class Settings(BaseSettings):
     )
     ca_file: Path | None = Field(
         None,
-        description="Certificates (PEM) of your own authority, trusted beside the usual ones: by `models fetch` and for sign-in.",
+        description="Certificates (PEM) of your own authority, trusted beside the usual ones: by `models fetch`, `transcribe --server` and sign-in.",
     )
 
     # Device
