@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     # TLS: 1.3 and nothing older
     tls: Literal["builtin", "files", "acme", "off"] = Field(
         "builtin",
-        description="Whose certificate: `builtin` (the appliance's own authority), `files` (yours), `acme` (an ACME server of yours) "
-        "or `off` (plain HTTP, for this machine alone).",
+        description="Whose certificate: `builtin` (the appliance's own authority), `files` (yours), `acme` (an ACME server of "
+        "yours) or `off` (plain HTTP, for this machine alone).",
     )
     tls_names: tuple[str, ...] = Field(
         (),
@@ -76,7 +76,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="Port of plain HTTP, where browsers are sent on to HTTPS and ACME servers get their answers, nothing else; 0: none.",
+        description="Port of plain HTTP, where browsers are sent on to HTTPS, ACME servers get their answers, and nothing else "
+        "happens; 0: none.",
     )
     public_port: int = Field(
         0,
@@ -100,7 +101,8 @@ class Settings(BaseSettings):
     )
     ca_file: Path | None = Field(
         None,
-        description="Certificates (PEM) of your own authority, trusted beside the usual ones: by `models fetch`, `transcribe --server` and sign-in.",
+        description="Certificates (PEM) of your own authority, trusted beside the usual ones: by `models fetch`, "
+        "`transcribe --server` and sign-in.",
     )
 
     # Device

@@ -50,6 +50,7 @@ def environment(data_dir: Path, port: int, extra: Mapping[str, str]) -> dict[str
         "APPLIANCE_DATA_DIR": str(data_dir),
         "APPLIANCE_PORT": str(port),
         "APPLIANCE_DEVICE": "cpu",
+        "APPLIANCE_TLS": "off",
         **extra,
     }
 
