@@ -518,7 +518,7 @@ class ChainBroken(ApplianceError):
     def __init__(self, chain: str, sequence: int, problem: str) -> None:
         super().__init__(
             f"The {chain} journal is not whole: entry {sequence}: {problem}.",
-            "Keep this file and the database as they are, and compare with earlier exports and the heads that were noted elsewhere.",
+            "Keep this file and the database as they are, and compare with earlier exports and heads that were noted elsewhere.",
         )
         self.sequence = sequence
 

@@ -42,6 +42,6 @@ __all__ = [
     "Used",
     "Verified",
     "held_alone",
-    "verify",
     "own_reach",
+    "verify",
 ]

@@ -138,10 +138,38 @@ CREATE TABLE switched_off_hooks (
 """
 
 
+JOURNAL = """
+CREATE TABLE {name} (
+    sequence INTEGER PRIMARY KEY,  -- from 1, without gaps
+    at TEXT NOT NULL,
+    event TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    facts TEXT NOT NULL,  -- JSON
+    previous BLOB NOT NULL,  -- SHA-256 of the entry before
+    hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX {name}_by_time ON {name} (at);
+CREATE TRIGGER {name}_keeps_what_it_has BEFORE UPDATE ON {name}
+    BEGIN SELECT RAISE(ABORT, 'this journal is append-only'); END;
+CREATE TRIGGER {name}_loses_nothing BEFORE DELETE ON {name}
+    BEGIN SELECT RAISE(ABORT, 'this journal is append-only'); END;
+CREATE TRIGGER {name}_grows_at_its_end BEFORE INSERT ON {name}
+    WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM {name})
+    BEGIN SELECT RAISE(ABORT, 'this journal grows at its end only'); END;
+"""
+
+
 @migrations()  # type: ignore[untyped-decorator]
 def m001_recording_in_transcript_out(db: Database) -> None:
     for script in (TRANSCRIPTS, RESULTS, SEGMENTS, SEARCH, REVISIONS, KEYS, IDEMPOTENCY, DELIVERIES):
         db.executescript(script)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m002_audit_log_and_usage_journal(db: Database) -> None:
+    for name in ("audit", "usage"):
+        db.executescript(JOURNAL.format(name=name))
 
 
 def migrate(db: Database) -> None:

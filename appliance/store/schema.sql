@@ -111,3 +111,49 @@ CREATE TABLE switched_off_hooks (
     switched_off_at TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE audit (
+    sequence INTEGER PRIMARY KEY,  -- from 1, without gaps
+    at TEXT NOT NULL,
+    event TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    facts TEXT NOT NULL,  -- JSON
+    previous BLOB NOT NULL,  -- SHA-256 of the entry before
+    hash BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX audit_by_time ON audit (at);
+
+CREATE TRIGGER audit_keeps_what_it_has BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'this journal is append-only'); END;
+
+CREATE TRIGGER audit_loses_nothing BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'this journal is append-only'); END;
+
+CREATE TRIGGER audit_grows_at_its_end BEFORE INSERT ON audit
+    WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM audit)
+    BEGIN SELECT RAISE(ABORT, 'this journal grows at its end only'); END;
+
+CREATE TABLE usage (
+    sequence INTEGER PRIMARY KEY,  -- from 1, without gaps
+    at TEXT NOT NULL,
+    event TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    facts TEXT NOT NULL,  -- JSON
+    previous BLOB NOT NULL,  -- SHA-256 of the entry before
+    hash BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX usage_by_time ON usage (at);
+
+CREATE TRIGGER usage_keeps_what_it_has BEFORE UPDATE ON usage
+    BEGIN SELECT RAISE(ABORT, 'this journal is append-only'); END;
+
+CREATE TRIGGER usage_loses_nothing BEFORE DELETE ON usage
+    BEGIN SELECT RAISE(ABORT, 'this journal is append-only'); END;
+
+CREATE TRIGGER usage_grows_at_its_end BEFORE INSERT ON usage
+    WHEN NEW.sequence IS NOT (SELECT coalesce(max(sequence), 0) + 1 FROM usage)
+    BEGIN SELECT RAISE(ABORT, 'this journal grows at its end only'); END;
+

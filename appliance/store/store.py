@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
 
 from appliance.errors import StartRefused
+from appliance.store.audit import Audit
 from appliance.store.database import check_sqlite_version, connect, prepare_file, typed_errors
 from appliance.store.deliveries import Deliveries
 from appliance.store.erasure import Eraser
@@ -17,6 +18,7 @@ from appliance.store.keys import ApiKeys
 from appliance.store.migrations import migrate
 from appliance.store.threads import Readers, Writer
 from appliance.store.transcripts import Transcripts
+from appliance.store.usage import Usage
 
 
 class Store:
@@ -30,6 +32,8 @@ class Store:
         self.keys = ApiKeys(self._writer, self._readers)
         self.idempotency = IdempotencyKeys(self._writer)
         self.webhooks = Deliveries(self._writer, self._readers)
+        self.audit = Audit(self._writer, self._readers)
+        self.usage = Usage(self._writer, self._readers)
 
     @classmethod
     async def open(cls, path: Path) -> Store:
