@@ -215,6 +215,112 @@ class IdempotencyMismatch(ApplianceError):
         )
 
 
+# --- private transcripts ----------------------------------------------------------------------------------------------
+
+
+class PrivateTranscript(ApplianceError):
+    """Something was asked of a private transcript that would need its text."""
+
+    code = "private_transcript"
+    status = 409
+
+    def __init__(self, what: str, instead: str = "It is done in the browser, after unlocking it there.") -> None:
+        super().__init__(f"This transcript is private: its text is not on the appliance, so {what}.", instead)
+
+
+class NotPrivate(ApplianceError):
+    code = "not_private"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("This transcript is not private.", "Its text is read at …/transcripts/{id}/.")
+
+
+class NoPrivateHere(InvalidRequest):
+    """`private` on a call whose answer is the text."""
+
+    code = "private_transcript"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A private transcript cannot be the answer to this call: its text would pass through the appliance's answer in the clear.",
+            "Send it to POST /api/v1/transcripts/ with 'private=true', and fetch …/result/ when it is completed.",
+            param="private",
+        )
+
+
+class ResultGone(ApplianceError):
+    code = "result_gone"
+    status = 410
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The result of this private transcript is not in the appliance's memory any more.",
+            "It was acknowledged, or its time was over; what the browser stored is at …/envelope/.",
+        )
+
+
+class ResultNotFetched(ApplianceError):
+    """How a private transcript ends that nobody came for."""
+
+    code = "result_not_fetched"
+    status = 410
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The result of this private transcript was not fetched and acknowledged in time, and nothing of it was kept.",
+            "Send the recording again, and leave the page open until it is encrypted.",
+        )
+
+
+class EnvelopeInvalid(InvalidRequest):
+    code = "invalid_envelope"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"This is not the envelope of a private transcript: {problem}.",
+            "docs/private-transcripts.md describes what it must look like.",
+        )
+
+
+class EnvelopeLocked(ApplianceError):
+    code = "wrong_password"
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The envelope does not open: the password is wrong, or the envelope was altered.",
+            "Check the password: capitals, the layout of the keyboard. Without it nobody can read the text.",
+        )
+
+
+class StaleEnvelope(ApplianceError):
+    code = "stale_envelope"
+    status = 409
+
+    def __init__(self, sent: int, stored: int) -> None:
+        super().__init__(
+            f"The envelope has changed since: yours has version {sent}, and version {stored} is stored; "
+            f"the next one must have version {stored + 1}.",
+            "Fetch it again and repeat the edit.",
+            param="version",
+        )
+
+
+class SealKeyInvalid(InvalidField):
+    def __init__(self, problem: str) -> None:
+        super().__init__("seal_to", problem, "Send an uncompressed P-256 public key, 65 bytes, in base64url.")
+
+
+class SealBroken(ApplianceError):
+    """Between two processes of the appliance, or to a reader with another key."""
+
+    code = "seal_broken"
+
+    def __init__(self) -> None:
+        super().__init__("The sealed text does not open: it was altered, or sealed to another key.", "Send the recording again.")
+
+
 # --- room -------------------------------------------------------------------------------------------------------------
 
 
@@ -542,4 +648,243 @@ class NoSpace(ApplianceError):
         super().__init__(
             f"{where} has {free_bytes / 2**20:.0f} MiB free; {needed_bytes / 2**20:.0f} MiB are needed.",
             "Free some space, or set APPLIANCE_MODELS_DIR to a larger volume.",
+        )
+
+
+# --- model updates ----------------------------------------------------------------------------------------------------
+
+
+class UpdateRefused(ApplianceError):
+    """Base of every reason not to take a model bundle. The release in use stays as it is."""
+
+    code = "update_refused"
+    status = 422
+
+
+class BundleUnreadable(UpdateRefused):
+    code = "update_unreadable"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"This is not a model bundle: {problem}.", "Give the folder or the .tar that the vendor delivered, unpacked nowhere."
+        )
+
+
+class BundleTruncated(UpdateRefused):
+    code = "update_truncated"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"The bundle ends in the middle of {where}.", "Copy it again from its source; what arrived whole is kept for that."
+        )
+
+
+class UnsafeName(UpdateRefused):
+    """TRAPS 14: a path that leads elsewhere, or any name that a bundle has no use for."""
+
+    code = "update_unsafe_name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The bundle has a member with a forbidden name: {name[:80]!r}.", "Do not use it; ask who made it.")
+
+
+class NotPlainFile(UpdateRefused):
+    """TRAPS 14: a link, a device, a folder or a pipe where only plain files belong."""
+
+    code = "update_not_a_file"
+
+    def __init__(self, name: str, kind: str) -> None:
+        super().__init__(f"{name[:80]!r} in the bundle is a {kind}, not a plain file.", "Do not use it; ask who made it.")
+
+
+class MemberTwice(UpdateRefused):
+    code = "update_member_twice"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The bundle has {name!r} twice.", "Do not use it; ask who made it.")
+
+
+class MemberTooLarge(UpdateRefused):
+    code = "update_member_too_large"
+
+    def __init__(self, name: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"{name!r} in the bundle has {size_bytes} bytes; {limit_bytes} are allowed.", "Do not use it; ask who made it."
+        )
+
+
+class StrangeMember(UpdateRefused):
+    code = "update_strange_member"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The bundle has {name!r}, which its signed list does not name.", "Do not use it; ask who made it.")
+
+
+class MetadataMissing(UpdateRefused):
+    code = "update_metadata_missing"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The bundle lacks its signed list '{name}'.", "Copy it again from its source, with all its files.")
+
+
+class MetadataTampered(UpdateRefused):
+    code = "update_metadata_tampered"
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"The signed list '{role}' was changed after it was signed, or is damaged.",
+            "Copy the bundle again; if it happens again, do not use it and ask who made it.",
+        )
+
+
+class WrongRoot(UpdateRefused):
+    code = "update_wrong_root"
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"The list '{role}' is signed by nobody whom this appliance trusts.",
+            "A model of your own needs your own root: 'appliance models root create' or 'root add', then import with --site.",
+        )
+
+
+class TooFewSignatures(UpdateRefused):
+    code = "update_too_few_signatures"
+
+    def __init__(self, role: str, valid: int, needed: int) -> None:
+        super().__init__(
+            f"The list '{role}' has {valid} valid signature{'s' * (valid != 1)}; {needed} are needed.",
+            "Do not use it; ask who made it.",
+        )
+
+
+class UpdateExpired(UpdateRefused):
+    """A freeze: an old bundle that hides that there are newer ones. Or the clock of this machine is wrong."""
+
+    code = "update_expired"
+
+    def __init__(self, role: str, expired_on: str, today: str) -> None:
+        super().__init__(
+            f"The list '{role}' of the bundle expired on {expired_on}; this machine's clock says {today}.",
+            "Ask for a current bundle. If the date of this machine is wrong, set its clock first.",
+        )
+
+
+class UpdateOlder(UpdateRefused):
+    code = "update_older"
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"The bundle is older than what this appliance has already seen (its list '{role}').",
+            "To use an earlier release again: 'appliance models rollback'.",
+        )
+
+
+class UpdateMixed(UpdateRefused):
+    code = "update_mixed"
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"The bundle is put together from parts of different releases (its list '{role}').",
+            "Copy it again from its source, with all its files.",
+        )
+
+
+class ReleaseInvalid(UpdateRefused):
+    """Well signed, and still not a release that can be installed."""
+
+    code = "update_invalid"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The release cannot be installed: {problem}.", "Ask who made it for a corrected one.")
+
+
+class ApplianceTooOld(UpdateRefused):
+    code = "update_needs_newer_appliance"
+
+    def __init__(self, model: str, needed: str, present: str) -> None:
+        super().__init__(f"'{model}' needs version {needed} of the appliance; this is {present}.", "Update the appliance first.")
+
+
+class BlobMissing(UpdateRefused):
+    code = "update_blob_missing"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The bundle lacks {name}, and it is not on this machine.",
+            "It is the difference to a release that was never installed here, or was not copied whole: import the full bundle.",
+        )
+
+
+class BlobTampered(UpdateRefused):
+    code = "update_blob_tampered"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} in the bundle does not match its checksum.", "Copy it again; if it happens again, ask who made it."
+        )
+
+
+class UnsafeWeights(UpdateRefused):
+    """TRAPS 13: validly signed or not, a format that can carry code is not installed."""
+
+    code = "update_unsafe_weights"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"The release holds a file that could carry code. {problem}",
+            "Ask who made it for safetensors, ONNX, CTranslate2, JSON or text.",
+        )
+
+
+class CanaryFailed(UpdateRefused):
+    code = "update_canary_failed"
+
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(
+            f"The new '{model}' failed its trial on the reference recording: {problem}.",
+            "Nothing was switched. Ask who made the bundle; the log says more.",
+        )
+
+
+class UpdateRunning(ApplianceError):
+    code = "update_running"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("Another import of models is running.", "Wait until it has ended.", retry_after_s=30)
+
+
+class NoSuchRelease(ApplianceError):
+    code = "release_not_found"
+    status = 404
+
+    def __init__(self, release: str, kept: Sequence[str]) -> None:
+        have = f"Kept are: {', '.join(kept)}." if kept else "None was imported yet."
+        super().__init__(f"There is no release '{release}' on this machine.", have, param="release")
+
+
+class NothingToRollBack(ApplianceError):
+    code = "nothing_to_roll_back"
+    status = 409
+
+    def __init__(self, channel: str) -> None:
+        super().__init__(
+            f"There is no previous release of the {channel} to go back to.",
+            "'appliance models releases' lists those that are kept; 'appliance models activate' takes any of them.",
+        )
+
+
+class SiteRootRefused(ApplianceError):
+    code = "site_root_refused"
+    status = 409
+
+
+class ModelReleased(ApplianceError):
+    code = "model_released"
+    status = 409
+
+    def __init__(self, model: str, release: str) -> None:
+        super().__init__(
+            f"'{model}' is part of the imported release '{release}'.",
+            "Activate another release, or roll back; 'appliance models releases' lists them.",
         )

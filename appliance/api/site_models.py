@@ -33,4 +33,5 @@ def check_capabilities(model: Model, options: TranscribeOptions) -> None:
 
 def is_loaded(services: Services, model_id: str) -> bool:
     workers = [worker for worker in services.pool.status() if worker.role is Role.RECOGNIZE]
-    return any(PurePath(name).name == model_id for worker in workers for name in worker.models)
+    folder = services.shelf.folder(model_id).name
+    return any(PurePath(name).name == folder for worker in workers for name in worker.models)

@@ -46,12 +46,15 @@ def open_sources(
 def fetch(
     model: Model, shelf: Shelf, *, progress: Progress, sources: Sequence[Source] | None = None, optional: bool = False
 ) -> bool:
-    """Install or repair a model; True when something changed.
+    """Install or repair a model; True when something changed. One of an active release is only checked.
 
     `optional`: also the files it works without (taken from a folder in any case). Raises NoSpace before anything is
     downloaded, FetchFailed when a needed file cannot be had or is not what the catalogue names, CatalogueError when a file
     is not in a safe format. What was downloaded by then is kept, and taken up by the next attempt.
     """
+    if shelf.release_of(model.id):
+        shelf.verify(model.id, progress.advance)
+        return False
     with _workplace(shelf.models_dir, model.id, progress) as place:
         if sources is None:
             sources = open_sources(model)

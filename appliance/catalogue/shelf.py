@@ -21,7 +21,8 @@ from appliance.catalogue.manifest import (
 )
 from appliance.catalogue.model import Model
 from appliance.catalogue.names import resolve_name, usable_names
-from appliance.errors import ModelDamaged, ModelNotInstalled
+from appliance.catalogue.releases import ActiveReleases
+from appliance.errors import ModelDamaged, ModelNotInstalled, ModelReleased
 
 
 class State(StrEnum):
@@ -32,16 +33,38 @@ class State(StrEnum):
 
 
 class Shelf:
-    """One folder per model below `models_dir`, named by its id. Safe to use from several threads and processes."""
+    """One folder per fetched model below `models_dir`, named by its id; a model of an active release goes before a fetched one.
+
+    Safe to use from several threads and processes; a release that another process activates is seen at the next question.
+    """
 
     def __init__(self, catalogue: Catalogue, models_dir: Path) -> None:
-        self.catalogue = catalogue
+        self._shipped = catalogue
+        self._merged: tuple[object, Catalogue] = (None, catalogue)
+        self._releases = ActiveReleases(models_dir)
         self.models_dir = models_dir
         self._proven: dict[str, dict[str, Look]] = {}  # for folders that cannot be written to
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """What the appliance knows of: the catalogue it came with, with the models of the active releases in it."""
+        released = self._releases.models()
+        known, merged = self._merged
+        if known is not released:
+            models = {model_id: used.model for model_id, used in released.items()}
+            merged = Catalogue({**self._shipped.models, **models})
+            self._merged = (released, merged)
+        return merged
+
+    def release_of(self, model_id: str) -> str | None:
+        """The active release that has the model; None for a fetched one."""
+        used = self._releases.models().get(model_id)
+        return used.release if used else None
+
     def folder(self, model_id: str) -> Path:
         """Where a model is or would be; says nothing about whether it is there."""
-        return self.models_dir / model_id
+        used = self._releases.models().get(model_id)
+        return used.folder if used else self.models_dir / model_id
 
     def manifest(self, model_id: str) -> Manifest | None:
         return read_manifest(self.folder(model_id))
@@ -93,7 +116,9 @@ class Shelf:
             self._remember(model_id, after)
 
     def remove(self, model_id: str) -> int:
-        """Delete a model; returns the bytes that became free. Raises ModelNotInstalled."""
+        """Delete a fetched model; returns the bytes that became free. Raises ModelNotInstalled, ModelReleased."""
+        if release := self.release_of(model_id):
+            raise ModelReleased(model_id, release)
         folder = self.folder(self.catalogue.get(model_id).id)
         if not folder.is_dir():
             raise ModelNotInstalled(model_id)
