@@ -159,6 +159,77 @@ CREATE TRIGGER {name}_grows_at_its_end BEFORE INSERT ON {name}
     BEGIN SELECT RAISE(ABORT, 'this journal grows at its end only'); END;
 """
 
+PRIVATE_TRANSCRIPTS = """
+CREATE TABLE private_transcripts (
+    transcript_id INTEGER PRIMARY KEY REFERENCES transcripts (id) ON DELETE CASCADE,
+    language TEXT,  -- known when it is completed
+    acknowledged_at TEXT,  -- the result was fetched, and is in no memory any more
+    version INTEGER NOT NULL DEFAULT 0,  -- of the envelope; 0: none is stored
+    stored_at TEXT,
+    envelope BLOB
+) STRICT;
+"""
+
+PEOPLE = """
+CREATE TABLE people (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    email TEXT NOT NULL,
+    login TEXT UNIQUE,  -- the e-mail address as it is compared; none for people of a directory
+    role TEXT NOT NULL,
+    state TEXT NOT NULL,
+    password TEXT,  -- argon2id in the PHC format
+    created_at TEXT NOT NULL,
+    last_sign_in_at TEXT,
+    second_factor BLOB,  -- the TOTP secret, sealed with the key file beside the database
+    second_factor_at TEXT,  -- since when it is asked for; a secret without this was never confirmed
+    second_factor_step INTEGER NOT NULL DEFAULT 0,  -- the newest time step that a code was taken for
+    recovery_codes TEXT NOT NULL DEFAULT '[]'  -- JSON: SHA-256 of those not used yet
+) STRICT;
+CREATE TABLE identities (
+    provider TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    person_id TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    PRIMARY KEY (provider, subject)
+) STRICT;
+CREATE INDEX identities_by_person ON identities (person_id);
+CREATE TABLE links (
+    sha256 BLOB PRIMARY KEY,
+    purpose TEXT NOT NULL,  -- setup, invitation, password
+    person_id TEXT REFERENCES people (id) ON DELETE CASCADE,  -- none for setup
+    expires_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX links_by_person ON links (person_id);
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    sha256 BLOB NOT NULL UNIQUE,
+    person_id TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    created_at TEXT NOT NULL,
+    authenticated_at TEXT NOT NULL,  -- when a password or a provider last vouched for the person
+    last_seen_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    user_agent TEXT NOT NULL,
+    address TEXT NOT NULL
+) STRICT;
+CREATE INDEX sessions_by_person ON sessions (person_id);
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+CREATE TABLE workspaces (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE members (
+    workspace_id TEXT NOT NULL REFERENCES workspaces (id) ON DELETE CASCADE,
+    person_id TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    role TEXT NOT NULL,
+    added_at TEXT NOT NULL,
+    PRIMARY KEY (workspace_id, person_id)
+) STRICT;
+CREATE INDEX members_by_person ON members (person_id);
+ALTER TABLE keys ADD COLUMN person_id TEXT REFERENCES people (id) ON DELETE CASCADE;
+CREATE INDEX keys_by_person ON keys (person_id);
+"""
+
 
 @migrations()  # type: ignore[untyped-decorator]
 def m001_recording_in_transcript_out(db: Database) -> None:
@@ -170,6 +241,16 @@ def m001_recording_in_transcript_out(db: Database) -> None:
 def m002_audit_log_and_usage_journal(db: Database) -> None:
     for name in ("audit", "usage"):
         db.executescript(JOURNAL.format(name=name))
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m003_private_transcripts(db: Database) -> None:
+    db.executescript(PRIVATE_TRANSCRIPTS)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m004_people_sessions_and_workspaces(db: Database) -> None:
+    db.executescript(PEOPLE)
 
 
 def migrate(db: Database) -> None:
