@@ -102,14 +102,15 @@ class Forbidden(ApplianceError):
         super().__init__(f"This API key may not do that: it lacks the scope '{scope}'.", "Use a key that has it.")
 
 
-class ReadOnly(ApplianceError):
-    code = "read_only"
+class RoleTooLow(ApplianceError):
+    code = "role_too_low"
     status = 403
 
     def __init__(self) -> None:
         super().__init__(
-            "You may read this transcript, but not change, move or erase it.",
-            "Ask an owner of its workspace to make you an editor there.",
+            "Your role in this workspace does not allow that: viewers read, editors also send and change, owners also erase, "
+            "move, and choose the members.",
+            "Ask an owner of the workspace.",
         )
 
 
@@ -547,6 +548,143 @@ class Interrupted(ApplianceError):
         )
 
 
+# --- people -----------------------------------------------------------------------------------------------------------
+
+
+class SignedOut(ApplianceError):
+    code = "signed_out"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("You are not signed in any more.", "Sign in again.")
+
+
+class WrongCredentials(ApplianceError):
+    """Does not say which of the three was wrong, nor whether there is such a person."""
+
+    code = "wrong_credentials"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "E-mail address, password or code is wrong.", "Try again; an administrator can make you a link for a new password."
+        )
+
+
+class SecondFactorNeeded(ApplianceError):
+    code = "second_factor_needed"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This account asks for a second factor.", "Send 'code' too: the six digits of your authenticator, or a recovery code."
+        )
+
+
+class TooManyAttempts(ApplianceError):
+    code = "too_many_attempts"
+    status = 429
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(
+            f"Too many attempts to sign in failed; wait {retry_after_s} seconds.",
+            "Nobody is locked out: the right password works again after that, and from another machine now.",
+            retry_after_s=retry_after_s,
+        )
+
+
+class SessionNeeded(ApplianceError):
+    code = "session_needed"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("Only somebody who is signed in may do that, not an API key.", "Sign in on the page.")
+
+
+class RecentSignInNeeded(ApplianceError):
+    code = "recent_sign_in_needed"
+    status = 403
+
+    def __init__(self, minutes: int) -> None:
+        super().__init__(
+            f"For this the password must have been entered within {minutes} minutes.",
+            "Send it to POST /api/v1/session/confirm, then try again. People of a directory sign in again.",
+        )
+
+
+class CsrfTokenWrong(ApplianceError):
+    code = "csrf_token_wrong"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A change with a session cookie needs the header 'X-CSRF-Token'.", "GET /api/v1/session says which value it has."
+        )
+
+
+class CrossSite(ApplianceError):
+    code = "cross_site"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("This request was sent by the page of another site.", "Open the appliance's own page and try there.")
+
+
+class LinkSpent(ApplianceError):
+    code = "link_spent"
+    status = 410
+
+    def __init__(self) -> None:
+        super().__init__("This link was used already, has expired, or was replaced.", "Ask for a new one.")
+
+
+class EmailTaken(ApplianceError):
+    code = "email_taken"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("Somebody with this e-mail address has an account already.", "Choose another address, or use that account.")
+
+
+class LastAdministrator(ApplianceError):
+    code = "last_administrator"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is the last administrator who can sign in with a password here.", "Make somebody else an administrator first."
+        )
+
+
+class LastOwner(ApplianceError):
+    code = "last_owner"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("This is the last owner of the workspace.", "Make another member an owner first, or delete the workspace.")
+
+
+class AlreadyAccepted(ApplianceError):
+    code = "already_accepted"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("This person has an account already; there is nothing to accept.", "Reset the password instead.")
+
+
+class SealBroken(ApplianceError):
+    """The key file beside the database is not the one a value was sealed with."""
+
+    code = "seal_broken"
+    status = 500
+
+    def __init__(self, file: str) -> None:
+        super().__init__(
+            f"A sealed value does not open with the key in '{file}'.",
+            "Restore that file from the same backup as the database; or an administrator takes the second factor off the account.",
+        )
+
+
 # --- accounts of elsewhere --------------------------------------------------------------------------------------------
 
 
@@ -887,4 +1025,44 @@ class ModelReleased(ApplianceError):
         super().__init__(
             f"'{model}' is part of the imported release '{release}'.",
             "Activate another release, or roll back; 'appliance models releases' lists them.",
+        )
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+class CertificateRefused(StartRefused):
+    """A certificate, its key or its authority cannot be used; at the start that ends it, later the old one stays."""
+
+    code = "certificate_refused"
+
+
+class CertificateNotObtained(ApplianceError):
+    """The ACME server gave none; the old one stays."""
+
+    code = "certificate_not_obtained"
+    status = 502
+
+
+class WrongHost(ApplianceError):
+    """DNS rebinding: a page from elsewhere whose name was made to point here."""
+
+    code = "wrong_host"
+    status = 421
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This appliance is not known by the name in that address.",
+            "Use its own name or its IP address; an administrator adds more names with APPLIANCE_TLS_NAMES.",
+        )
+
+
+class NoAuthority(ApplianceError):
+    code = "no_authority"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no authority to trust here: this appliance's certificate does not come from itself.",
+            "Ask the administrator who made its certificate.",
         )

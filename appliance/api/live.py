@@ -11,7 +11,7 @@ from appliance.store import Reach, Right
 async def find_live(services: Services, key: str, reach: Reach, right: Right) -> tuple[TranscriptRecord, Job | None]:
     """The record without its text, and its job while it has one; a job that ends between the two looks is seen as ended.
 
-    Raises `NotFound`, `ReadOnly`.
+    Raises `NotFound`, `RoleTooLow`.
     """
     record = await services.store.transcripts.locate(key, reach, right)
     job = services.jobs.find(record.id)
