@@ -12,6 +12,8 @@ import platform
 import socket
 import struct
 
+from appliance import NO_TELEMETRY
+
 _PR_SET_NO_NEW_PRIVS = 38
 _SET_MODE_FILTER, _ALL_THREADS = 1, 1
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EACCES, 0x80000000
@@ -60,9 +62,7 @@ def offline_environment(environment: dict[str, str]) -> dict[str, str]:
     needed = {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR"}
     kept = {k: v for k, v in environment.items() if k in needed or k.startswith(("PYTHON", "CUDA_", "NVIDIA_", "OMP_", "MKL_"))}
     return kept | {
+        **NO_TELEMETRY,
         "HF_HUB_OFFLINE": "1",  # TRAPS 10
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "PYANNOTE_METRICS_ENABLED": "0",  # TRAPS 9
-        "DO_NOT_TRACK": "1",
         "TORCHINDUCTOR_CACHE_DIR": "/proc/self",  # torch wants a folder for it on import; nothing can be written to this one
     }

@@ -21,6 +21,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
+CHORE_AGAIN_S = 10.0
+
 Chore = Callable[[Database], float | None]
 """Work of the writer's own; returns in how many seconds it wants to run again, None when there is nothing to do."""
 
@@ -111,7 +113,10 @@ class Writer:
                 delay_s = self._chore(self._db)
         except ApplianceError as error:  # the disk is full, or another process writes: the chore is still to be done
             log.warning("The store could not tidy up yet: %s", error)
-            delay_s = 10.0
+            delay_s = CHORE_AGAIN_S
+        except Exception:  # this attempt ends here; the thread must not, everybody waits for it
+            log.exception("The store could not tidy up")
+            delay_s = CHORE_AGAIN_S
         if delay_s is not None:
             self.schedule_chore(delay_s)
 

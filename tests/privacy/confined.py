@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from appliance.settings import Settings
 from tests.recordings import telephone_call
 from tests.served import Served, serve
 
@@ -158,7 +159,9 @@ def main(work_dir: Path) -> None:
     before = sink_packets_after_a_knock()
     trace = work_dir / "trace.txt"
     strace = ["strace", "-f", "--seccomp-bpf", "-y", "-qq", "-s", "0", "-e", f"trace={TRACED}", "-o", str(trace)]
-    with serve(work_dir, wrapper=strace) as served:
+    (home := work_dir / "home").mkdir()  # writable, so that a library that wants to leave something there does, and is seen
+    env = {"HOME": str(home), "APPLIANCE_MODELS_DIR": str(Settings().models_dir)}  # type: ignore[call-arg]  # all have defaults
+    with serve(work_dir, env=env, wrapper=strace) as served:
         texts = transcribe_everywhere(served, canary_recording())
         on_disk = disk_bytes(psutil.Process(served.process.pid))
     allowed = (f"{work_dir}/data/appliance.db", "/memfd:", "/dev/null", f"{work_dir}/log.txt", "/proc/self/", "/dev/nvidia")

@@ -12,7 +12,7 @@ import pytest
 
 from appliance.domain import JobState
 from appliance.errors import DiskFull
-from appliance.store import UNLIMITED, Store
+from appliance.store import UNLIMITED, Store, own_reach
 from appliance.store.database import connect
 from tests.store.samples import new_transcript, save, transcript_of
 
@@ -77,17 +77,19 @@ async def test_a_full_disk_is_said_so_and_harms_nothing(small_disk: Path, anyio_
     await store.close()
 
 
-async def test_an_erasure_that_found_no_room_can_be_repeated_and_makes_room(small_disk: Path, anyio_backend: str) -> None:
-    """What is erased leaves pages that the next transcripts fill."""
+async def test_erasing_works_on_a_full_disk_and_makes_room(small_disk: Path, anyio_backend: str) -> None:
+    """It takes the room that is kept for it, and gives it back. What is erased leaves pages that the next transcripts fill."""
     path = small_disk / "appliance.db"
     store = await Store.open(path)
     saved = await fill(store)
-    with pytest.raises(DiskFull):
-        await store.transcripts.erase(saved[0], UNLIMITED)
-    assert (await store.transcripts.get(saved[0], UNLIMITED)).transcript == transcript_of(LONG)
-    (small_disk / "other files").unlink()
+    assert len(saved) >= 3
+    reserve = Path(f"{path}.reserve")
+    kept_bytes = reserve.stat().st_size
+    assert kept_bytes > 0
     for transcript_id in saved[:2]:
-        assert await store.transcripts.erase(transcript_id, UNLIMITED)
+        assert await store.transcripts.erase(transcript_id, own_reach("key_a"))
+    assert reserve.stat().st_size == kept_bytes, "and is ready for the next full disk"
+    assert [entry.event for entry in await store.audit.page()] == ["transcript.erased"] * 2
     size_bytes = path.stat().st_size
     saved += [(await save(store, LONG)).id for _ in range(2)]
     await check_everything_saved_is_there(store, path, saved[2:])
@@ -95,16 +97,32 @@ async def test_an_erasure_that_found_no_room_can_be_repeated_and_makes_room(smal
     assert path.stat().st_size <= size_bytes + 200_000
 
 
+async def test_without_the_kept_room_an_erasure_fails_as_a_whole_and_can_be_repeated(small_disk: Path, anyio_backend: str) -> None:
+    path = small_disk / "appliance.db"
+    store = await Store.open(path)
+    saved = await fill(store)
+    room = os.statvfs(small_disk)
+    (small_disk / "appliance.db.reserve").unlink()
+    (small_disk / "somebody else's file").write_bytes(bytes(os.statvfs(small_disk).f_bavail * room.f_frsize))
+    with pytest.raises(DiskFull):
+        await store.transcripts.erase(saved[0], own_reach("key_a"))
+    assert (await store.transcripts.get(saved[0], UNLIMITED)).transcript == transcript_of(LONG)
+    (small_disk / "other files").unlink()
+    assert await store.transcripts.erase(saved[0], own_reach("key_a"))
+    await check_everything_saved_is_there(store, path, saved[1:])
+    await store.close()
+
+
 async def test_a_database_at_its_limit_gives_the_same_error(store: Store, path: Path) -> None:
     """Needs no root: SQLite's own limit of pages gives the error of a full disk."""
 
-    def limit_pages(pages: int) -> None:
-        store._writer._db.conn.execute(f"PRAGMA max_page_count = {pages}")
+    async def limit_pages(pages: int) -> None:
+        await store._writer.run_bare(lambda db: db.conn.execute(f"PRAGMA max_page_count = {pages}").fetchall())
 
-    limit_pages(400)
+    await limit_pages(400)
     saved = await fill(store)
     assert saved
     await check_everything_saved_is_there(store, path, saved)
-    limit_pages(2**30)
+    await limit_pages(2**30)
     saved.append((await save(store, LONG)).id)
     await check_everything_saved_is_there(store, path, saved)
