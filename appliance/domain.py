@@ -131,6 +131,7 @@ class TranscribeOptions(Value, frozen=True):
     vad_threshold: float | None = None
     vad_min_silence_ms: int | None = None
     vad_speech_pad_ms: int | None = None
+    private: bool = False  # no word of the result is told or stored in the clear
 
 
 class JobState(StrEnum):
@@ -214,3 +215,8 @@ class TranscriptRecord(Value, frozen=True):
     revision: int = 0  # counts edits; an edit names the revision it was made on
     transcript: Transcript | None = None  # None until completed, and in lists
     alternatives: tuple[Transcript, ...] = ()  # of the other compared models
+
+    @property
+    def private(self) -> bool:
+        """Its text is not in the store, but in an envelope that only a browser can open."""
+        return self.options.private

@@ -313,10 +313,10 @@ class SealKeyInvalid(InvalidField):
         super().__init__("seal_to", problem, "Send an uncompressed P-256 public key, 65 bytes, in base64url.")
 
 
-class SealBroken(ApplianceError):
+class ResultSealBroken(ApplianceError):
     """Between two processes of the appliance, or to a reader with another key."""
 
-    code = "seal_broken"
+    code = "result_seal_broken"
 
     def __init__(self) -> None:
         super().__init__("The sealed text does not open: it was altered, or sealed to another key.", "Send the recording again.")

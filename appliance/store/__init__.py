@@ -6,6 +6,7 @@ from appliance.store.audit import Audit
 from appliance.store.chain import ChainName, Entry, Head, Verified, verify
 from appliance.store.deliveries import Deliveries, Delivery
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit
+from appliance.store.envelopes import Envelopes, PrivateState
 from appliance.store.idempotency import Claim, IdempotencyKeys
 from appliance.store.keys import ApiKeys, KeyRecord, Scope
 from appliance.store.reach import UNLIMITED, Reach, Right, own_reach
@@ -23,11 +24,13 @@ __all__ = [
     "Deliveries",
     "Delivery",
     "Entry",
+    "Envelopes",
     "Head",
     "IdempotencyKeys",
     "KeyRecord",
     "NewTranscript",
     "Page",
+    "PrivateState",
     "Reach",
     "Revision",
     "Right",

@@ -10,10 +10,10 @@ from msgspec import UNSET, UnsetType
 from sqlite_utils import Database
 
 from appliance.domain import JobState, Segment, Speaker, Value
-from appliance.errors import InvalidField, NotFound, NotReady, StaleRevision
+from appliance.errors import InvalidField, NotFound, NotReady, PrivateTranscript, StaleRevision
 from appliance.store.database import first, rows
 from appliance.store.retiming import retime
-from appliance.store.rows import Row, json_text, now, pack_words, read_failure, read_segment, read_speakers, time_text
+from appliance.store.rows import Row, json_text, now, pack_words, read_failure, read_options, read_segment, read_speakers, time_text
 from appliance.store.search import index_segments, index_title
 from appliance.writing import join_texts
 
@@ -108,6 +108,8 @@ def read_revisions(found: list[Row]) -> tuple[Revision, ...]:
 
 def _ensure_current(row: Row, revision: int) -> None:
     """The optimistic lock: an edit counts only if nobody edited since the revision it was made on."""
+    if read_options(row["options"]).private:
+        raise PrivateTranscript("it cannot be edited here")
     if revision != row["revision"]:
         raise StaleRevision(revision, row["revision"])
 

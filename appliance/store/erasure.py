@@ -2,19 +2,29 @@
 
 A transcript is first marked, which takes it out of sight at once and survives a crash; then its rows go, some hundred at
 a time so that other writers are not held up; then the log is emptied. A reader that still looks at an old page delays
-the last step, and the writer's chore finishes it.
+the last step, and the writer's chore finishes it. On a full disk it uses the room of `reserve`.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeVar
 
 from sqlite_utils import Database
 
-from appliance.store.database import empty_log, first, transaction
+from appliance.errors import DiskFull
+from appliance.store.audit import append_audit
+from appliance.store.database import empty_log, first, rows, transaction, typed_errors
+from appliance.store.reserve import Reserve
 from appliance.store.rows import now, time_text
 from appliance.store.search import unindex
+from appliance.store.threads import Writer
+from appliance.store.tombstones import buried_transcripts, bury, transcript_subject
+
+T = TypeVar("T")
 
 CHUNK_ROWS: Final = 250
 READER_WAIT_MS: Final = 500
@@ -30,12 +40,37 @@ class Step(Enum):
 class Eraser:
     """Belongs to the writer thread; every call is made there."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reserve = Reserve(path)
         self._log_is_clean = False  # what an earlier process erased may still stand in the log
 
-    def mark(self, db: Database, transcript_id: int) -> None:
-        """Part of a transaction."""
-        db.conn.execute("UPDATE transcripts SET erased_at = ? WHERE id = ?", (time_text(now()), transcript_id))
+    def mark(self, db: Database, transcript_ids: Sequence[int]) -> None:
+        """Part of a transaction: out of sight, and never to come back from a backup."""
+        at = time_text(now())
+        for transcript_id in transcript_ids:
+            marked = "UPDATE transcripts SET erased_at = ? WHERE id = ? AND erased_at IS NULL RETURNING slug"
+            if found := first(db, marked, (at, transcript_id)):
+                bury(db, transcript_subject(found["slug"]))
+        self._log_is_clean = False
+
+    def with_room(self, work: Callable[[Database], T]) -> Callable[[Database], T]:
+        """`work`, done again with the reserved room when the disk is full."""
+
+        def attempt(db: Database) -> T:
+            try:
+                with typed_errors(self._path):
+                    return work(db)
+            except DiskFull:
+                self._reserve.release()
+                with contextlib.suppress(DiskFull), typed_errors(self._path):
+                    empty_log(db, wait_ms=0)
+                return work(db)
+
+        return attempt
+
+    def soil(self) -> None:
+        """Something was written over that must not stay in the log."""
         self._log_is_clean = False
 
     def step(self, db: Database) -> Step:
@@ -48,11 +83,67 @@ class Eraser:
             return Step.MORE
         if not self._log_is_clean:
             self._log_is_clean = empty_log(db, READER_WAIT_MS)
-        return Step.GONE if self._log_is_clean else Step.DELAYED
+        if not self._log_is_clean:
+            return Step.DELAYED
+        self._reserve.keep()
+        return Step.GONE
 
     def chore(self, db: Database) -> float | None:
         """One step for the writer's spare time; in how many seconds the next one should be made."""
-        return {Step.MORE: 0.0, Step.DELAYED: RETRY_S, Step.GONE: None}[self.step(db)]
+        return {Step.MORE: 0.0, Step.DELAYED: RETRY_S, Step.GONE: None}[self.with_room(self.step)(db)]
+
+
+class Erasures:
+    """What is erased for good, and by whom. `True` means: no word of it is left in any file.
+
+    `False`: it is out of sight, but a reader still holds an old page; the rest is done as soon as that reader is gone, also after
+    a restart.
+    """
+
+    def __init__(self, writer: Writer, eraser: Eraser) -> None:
+        self._writer = writer
+        self._eraser = eraser
+
+    async def erase_owner(self, owner: str, actor: str, reason: str = "request") -> bool:
+        """All transcripts of an owner. `reason` "account" or "workspace": the owner goes, too, and a restored backup forgets them.
+
+        Their running jobs must have been cancelled before.
+        """
+        return await self.erase_marked(lambda db: self.mark_owner(db, owner, actor, reason))
+
+    async def erase_marked(self, mark: Callable[[Database], object]) -> bool:
+        """`mark` runs in one transaction and marks what is to go (`Eraser.mark`); then it goes."""
+
+        def in_transaction(db: Database) -> None:
+            with transaction(db):
+                mark(db)
+            self._writer.schedule_chore(0.0)  # should nobody wait for the steps any more
+
+        await self._writer.run_bare(self._eraser.with_room(in_transaction))
+        return await self.finish()
+
+    async def finish(self) -> bool:
+        """Erase everything that is marked."""
+        step = self._eraser.with_room(self._eraser.step)
+        while (done := await self._writer.run_bare(step)) is Step.MORE:
+            pass
+        return done is Step.GONE
+
+    def mark_owner(self, db: Database, owner: str, actor: str, reason: str) -> int:
+        """Part of a transaction, such as the one that deletes a person; how many transcripts are marked."""
+        found = rows(db, "SELECT id FROM transcripts WHERE owner = ? AND erased_at IS NULL", (owner,))
+        self._eraser.mark(db, [row["id"] for row in found])
+        if reason in ("account", "workspace"):
+            bury(db, owner)
+            db.conn.execute("DELETE FROM retention WHERE owner = ?", (owner,))
+        append_audit(db, "owner.erased", actor, owner, reason=reason, transcripts=len(found))
+        return len(found)
+
+    def mark_buried(self, db: Database) -> int:
+        """Part of a transaction on a restored backup: what was erased since it was made."""
+        found = buried_transcripts(db)
+        self._eraser.mark(db, found)
+        return len(found)
 
 
 def _erase_chunk(db: Database, transcript_id: int) -> None:

@@ -230,6 +230,17 @@ ALTER TABLE keys ADD COLUMN person_id TEXT REFERENCES people (id) ON DELETE CASC
 CREATE INDEX keys_by_person ON keys (person_id);
 """
 
+TOMBSTONES = """
+CREATE TABLE tombstones (
+    subject TEXT PRIMARY KEY,
+    erased_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE retention (
+    owner TEXT PRIMARY KEY,
+    days INTEGER NOT NULL  -- 0: keep
+) STRICT;
+"""
+
 
 @migrations()  # type: ignore[untyped-decorator]
 def m001_recording_in_transcript_out(db: Database) -> None:
@@ -251,6 +262,11 @@ def m003_private_transcripts(db: Database) -> None:
 @migrations()  # type: ignore[untyped-decorator]
 def m004_people_sessions_and_workspaces(db: Database) -> None:
     db.executescript(PEOPLE)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m005_tombstones_and_retention(db: Database) -> None:
+    db.executescript(TOMBSTONES)
 
 
 def migrate(db: Database) -> None:

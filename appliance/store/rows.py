@@ -57,6 +57,10 @@ def read_time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+def read_options(text: str) -> TranscribeOptions:
+    return _options.decode(text)
+
+
 def read_failure(text: str | None) -> Failure | None:
     return None if text is None else _failure.decode(text)
 

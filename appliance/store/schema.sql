@@ -234,3 +234,13 @@ CREATE INDEX members_by_person ON members (person_id);
 
 CREATE INDEX keys_by_person ON keys (person_id);
 
+CREATE TABLE tombstones (
+    subject TEXT PRIMARY KEY,
+    erased_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE retention (
+    owner TEXT PRIMARY KEY,
+    days INTEGER NOT NULL  -- 0: keep
+) STRICT;
+

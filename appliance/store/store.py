@@ -12,7 +12,8 @@ from appliance.errors import StartRefused
 from appliance.store.audit import Audit
 from appliance.store.database import check_sqlite_version, connect, prepare_file, typed_errors
 from appliance.store.deliveries import Deliveries
-from appliance.store.erasure import Eraser
+from appliance.store.envelopes import Envelopes
+from appliance.store.erasure import Eraser, Erasures
 from appliance.store.idempotency import IdempotencyKeys
 from appliance.store.keys import ApiKeys
 from appliance.store.migrations import migrate
@@ -25,10 +26,12 @@ class Store:
     """Every method of the entities is async; SQL runs on one writer thread and on reader threads, never on the event loop."""
 
     def __init__(self, path: Path, db: Database) -> None:
-        eraser = Eraser()
+        eraser = Eraser(path)
         self._writer = Writer(path, db, eraser.chore)
         self._readers = Readers(path)
+        self.erasures = Erasures(self._writer, eraser)
         self.transcripts = Transcripts(self._writer, self._readers, eraser)
+        self.envelopes = Envelopes(self._writer, self._readers, eraser)
         self.keys = ApiKeys(self._writer, self._readers)
         self.idempotency = IdempotencyKeys(self._writer)
         self.webhooks = Deliveries(self._writer, self._readers)

@@ -23,11 +23,12 @@ from appliance.domain import (
     TranscriptRecord,
     Value,
 )
-from appliance.errors import Interrupted, NotFound, ReadOnly
+from appliance.errors import Interrupted, NotFound, RoleTooLow
+from appliance.store.audit import append_audit
 from appliance.store.database import first, rows
 from appliance.store.deliveries import queue_delivery
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit, edit_segment, edit_transcript, read_revisions
-from appliance.store.erasure import Eraser, Step
+from appliance.store.erasure import Eraser, Erasures
 from appliance.store.reach import Reach, Right
 from appliance.store.rows import (
     Row,
@@ -41,6 +42,7 @@ from appliance.store.rows import (
 )
 from appliance.store.search import Snippet, Term, condition, find_snippets, index_segments, index_title, parse_query
 from appliance.store.threads import Readers, Writer
+from appliance.store.usage import Used, append_usage
 
 UNFINISHED: Final = (JobState.QUEUED, JobState.PROCESSING)
 SLUG_BYTES: Final = 16  # 128 bits: cannot be guessed
@@ -65,7 +67,7 @@ class Page(Value, frozen=True):
 
 class Transcripts:
     """`key` is an id (int, or its digits) or a slug. A `reach` decides what is there: a stranger's transcript is `NotFound`,
-    one that may be read but not changed is `ReadOnly` to who would change it.
+    one that may be read but not changed is `RoleTooLow` to who would change it.
 
     Everything that writes raises `DiskFull` when there is no room, and then nothing changed.
     """
@@ -74,6 +76,7 @@ class Transcripts:
         self._writer = writer
         self._readers = readers
         self._eraser = eraser
+        self._erasures = Erasures(writer, eraser)
 
     async def create(self, new: NewTranscript) -> TranscriptRecord:
         """In state queued."""
@@ -88,12 +91,20 @@ class Transcripts:
         """What the decoder found out about the recording."""
         await self._writer.run(lambda db: _update_unfinished(db, transcript_id, {"recording": json_text(recording)}))
 
-    async def complete(self, transcript_id: int, transcript: Transcript, alternatives: Sequence[Transcript] = ()) -> None:
-        """Save the result; when this returns it survives a kill and a power cut.
+    async def complete(
+        self, transcript_id: int, transcript: Transcript, alternatives: Sequence[Transcript] = (), used: Sequence[Used] = ()
+    ) -> None:
+        """Save the result, and what it took; when this returns it survives a kill and a power cut.
 
         Raises `NotFound` when the transcript was erased or has ended already.
         """
-        await self._writer.run(lambda db: _complete(db, transcript_id, (transcript, *alternatives)))
+
+        def work(db: Database) -> None:
+            _complete(db, transcript_id, (transcript, *alternatives))
+            for one in used:
+                append_usage(db, one)
+
+        await self._writer.run(work)
 
     async def fail(self, transcript_id: int, state: JobState, failure: Failure) -> None:
         """`state` is failed, cancelled or interrupted; its Idempotency-Key may be used again. Raises as `complete`."""
@@ -108,7 +119,7 @@ class Transcripts:
         return await self._readers.run_then(lambda db: _fetch_whole(db, find_row(db, key, reach, Right.READ)), _decode_whole)
 
     async def locate(self, key: int | str, reach: Reach, right: Right) -> TranscriptRecord:
-        """Without its text, for who may do this with it. Raises `NotFound`, `ReadOnly`."""
+        """Without its text, for who may do this with it. Raises `NotFound`, `RoleTooLow`."""
         return await self._readers.run_then(lambda db: find_row(db, key, reach, right), read_record)
 
     async def list(self, reach: Reach, *, limit: int, offset: int, states: Sequence[JobState] = (), query: str = "") -> Page:
@@ -117,7 +128,7 @@ class Transcripts:
         return await self._readers.run(lambda db: _fetch_page(db, wanted, limit, offset))
 
     async def edit(self, key: int | str, reach: Reach, revision: int, edit: TranscriptEdit) -> TranscriptRecord:
-        """Title and speaker names. Raises `StaleRevision`, `NotReady`, `InvalidField`, `NotFound`, `ReadOnly`."""
+        """Title and speaker names. Raises `StaleRevision`, `NotReady`, `InvalidField`, `NotFound`, `RoleTooLow`."""
 
         def work(db: Database) -> Whole:
             row = find_row(db, key, reach, Right.CHANGE)
@@ -146,20 +157,17 @@ class Transcripts:
         return await self._readers.run_then(fetch, read_revisions)
 
     async def erase(self, key: int | str, reach: Reach) -> bool:
-        """Erase it from the database and its write-ahead log.
+        """Erase it from the database and its write-ahead log; see `Erasures` for what the answer means.
 
-        True: no word of it is left in any file. False: it is out of sight, but another reader still holds an old page; the
-        rest is done as soon as that reader is gone, also after a restart. Raises `NotFound`, `ReadOnly`.
+        Raises `NotFound`, `ReadOnly`.
         """
 
         def mark(db: Database) -> None:
-            self._eraser.mark(db, find_row(db, key, reach, Right.ERASE)["id"])
-            self._writer.schedule_chore(0.0)  # should nobody wait for the steps any more
+            transcript_id = find_row(db, key, reach, Right.ERASE)["id"]
+            self._eraser.mark(db, [transcript_id])
+            append_audit(db, "transcript.erased", reach.actor, str(transcript_id), reason="request")
 
-        await self._writer.run(mark)
-        while (step := await self._writer.run_bare(self._eraser.step)) is Step.MORE:
-            pass
-        return step is Step.GONE
+        return await self._erasures.erase_marked(mark)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -184,7 +192,7 @@ class Whole(NamedTuple):
 def find_row(db: Database, key: int | str, reach: Reach, right: Right) -> Row:
     """Raises `NotFound` for what is not there, is erased, or belongs to somebody else: a stranger cannot tell these apart.
 
-    Raises `ReadOnly` to somebody who may read it, but has not this right.
+    Raises `RoleTooLow` to somebody who may read it, but has not this right.
     """
     column, value = _address(key)
     reached, owners = reach.condition(right)
@@ -198,7 +206,7 @@ def find_row(db: Database, key: int | str, reach: Reach, right: Right) -> Row:
     if right is Right.READ:
         raise NotFound(f"transcript '{key}'")
     find_row(db, key, reach, Right.READ)
-    raise ReadOnly
+    raise RoleTooLow
 
 
 def _address(key: int | str) -> tuple[str, int | str]:
@@ -264,6 +272,8 @@ def insert_transcript(db: Database, new: NewTranscript) -> TranscriptRecord:
     found = first(db, f"INSERT INTO transcripts ({columns}) VALUES ({marks}) RETURNING *", values)  # noqa: S608
     if found is None:
         raise AssertionError("INSERT … RETURNING gave no row")
+    if new.options.private:
+        db.conn.execute("INSERT INTO private_transcripts (transcript_id) VALUES (?)", (found["id"],))
     index_title(db, found["id"], new.title)
     return read_record(found)
 
@@ -280,13 +290,13 @@ def _update_unfinished(db: Database, transcript_id: int, values: Mapping[str, ob
         raise NotFound(f"transcript {transcript_id} in work")
 
 
-def _finish(db: Database, transcript_id: int, state: JobState, values: Mapping[str, object]) -> None:
+def finish_transcript(db: Database, transcript_id: int, state: JobState, values: Mapping[str, object]) -> None:
     _update_unfinished(db, transcript_id, {"state": state, "finished_at": time_text(now()), **values})
     queue_delivery(db, transcript_id, state)
 
 
 def _complete(db: Database, transcript_id: int, transcripts: Sequence[Transcript]) -> None:
-    _finish(db, transcript_id, JobState.COMPLETED, {})
+    finish_transcript(db, transcript_id, JobState.COMPLETED, {})
     for variant, transcript in enumerate(transcripts):
         row = result_row(transcript_id, variant, transcript)
         db.conn.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
@@ -298,7 +308,7 @@ def _complete(db: Database, transcript_id: int, transcripts: Sequence[Transcript
 
 
 def _fail(db: Database, transcript_id: int, state: JobState, failure: Failure) -> None:
-    _finish(db, transcript_id, state, {"failure": json_text(failure)})
+    finish_transcript(db, transcript_id, state, {"failure": json_text(failure)})
     db.conn.execute("DELETE FROM idempotency WHERE transcript_id = ?", (transcript_id,))
 
 
