@@ -12,16 +12,16 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sqlite_utils.utils import sqlite3  # the one the store uses
 
 from appliance.catalogue import Catalogue, Shelf
+from appliance.cli.findings import Finding, Verdict
+from appliance.cli.gpu_checks import judge_cuda_cache, judge_driver, judge_gpu, why_no_gpu
 from appliance.cli.terminal import size_words
-from appliance.domain import Value
-from appliance.engine.gpu import MIN_CUDA_DIARIZATION, DeviceChoice, choose_device, survey
+from appliance.engine.gpu import DeviceChoice, choose_device, survey
 from appliance.errors import ApplianceError, StartRefused
 from appliance.settings import Settings
 from appliance.store.database import OLDEST_SQLITE, check_sqlite_version
@@ -32,20 +32,6 @@ FEW_DISK_BYTES = 2**30
 ENOUGH_FILES = 4096
 
 
-class Verdict(StrEnum):
-    FINE = "fine"
-    NOTE = "note"  # works, with something to know
-    WARNING = "warning"  # works, but a promise or the speed is weaker
-    BLOCKS = "blocks"  # the appliance does not work like this
-
-
-class Finding(Value, frozen=True):
-    point: str
-    verdict: Verdict
-    says: str
-    remedy: str = ""
-
-
 Check = Callable[[Settings], Iterator[Finding]]
 
 
@@ -53,28 +39,31 @@ def check_device(settings: Settings) -> Iterator[Finding]:
     try:
         choice = choose_device(settings.device)
     except StartRefused as error:
-        yield Finding(point="device", verdict=Verdict.BLOCKS, says=error.message, remedy=error.hint)
+        says, remedy = why_no_gpu(os.environ) or ("", error.hint)
+        yield Finding(point="device", verdict=Verdict.BLOCKS, says=f"{error.message} {says}".rstrip(), remedy=remedy)
         return
     remedy = "Update the driver, or set APPLIANCE_DEVICE=cpu to say that this is meant." if choice.fell_back else ""
     verdict = Verdict.WARNING if choice.fell_back else Verdict.FINE
     yield Finding(point="device", verdict=verdict, says=choice.reason, remedy=remedy)
     if choice.kind == "cuda":
-        yield _driver(choice)
+        yield from _gpus(settings, choice)
 
 
-def _driver(choice: DeviceChoice) -> Finding:
-    found = survey()
-    runs = ".".join(map(str, found.cuda or ()))
-    if found.cuda and found.cuda < MIN_CUDA_DIARIZATION:
-        return Finding(
-            point="driver",
-            verdict=Verdict.WARNING,
-            says=f"Driver {found.driver} runs CUDA {runs}: enough to recognise speech, too old to tell speakers apart.",
-            remedy="Install driver 580 or later.",
-        )
-    return Finding(
-        point="driver", verdict=Verdict.FINE, says=f"Driver {found.driver} runs CUDA {runs} on {len(choice.devices)} device(s)."
-    )
+def _gpus(settings: Settings, choice: DeviceChoice) -> Iterator[Finding]:
+    found, needed_bytes = survey(), _needed_bytes(settings)
+    yield judge_driver(found, len(choice.devices))
+    chosen = {device.uuid for device in choice.devices}
+    for gpu in found.gpus:
+        if gpu.uuid in chosen:
+            yield from judge_gpu(gpu, found, needed_bytes)
+            yield from filter(None, [judge_cuda_cache(gpu, os.environ)])
+
+
+def _needed_bytes(settings: Settings) -> int:
+    """Of device memory, by the models that a recording with speakers uses; 0 for what the catalogue does not know."""
+    catalogue = Catalogue.load(settings.catalogue_dir)
+    models = map(catalogue.find, (settings.default_model, settings.diarization_model))
+    return sum(model.memory_bytes for model in models if model)
 
 
 def check_libraries(_settings: Settings) -> Iterator[Finding]:
@@ -223,18 +212,24 @@ def _taken(where: str, settings: Settings, error: OSError) -> Finding:
 
 
 def check_disk(settings: Settings) -> Iterator[Finding]:
-    for name, folder in (("data", settings.data_dir), ("models", settings.models_dir)):
-        there = _nearest_existing(folder)
-        free = shutil.disk_usage(there).free
-        says = f"{folder}: {size_words(free)} free."
-        if not os.access(there, os.W_OK):
-            blocks = Verdict.BLOCKS if name == "data" else Verdict.NOTE
-            remedy = f"Let this user write there, or set APPLIANCE_{name.upper()}_DIR."
-            yield Finding(point="disk", verdict=blocks, says=f"{folder} cannot be written to.", remedy=remedy)
-        elif free < FEW_DISK_BYTES:
-            yield Finding(point="disk", verdict=Verdict.WARNING, says=says, remedy="Free some space: texts could not be saved.")
-        else:
-            yield Finding(point="disk", verdict=Verdict.FINE, says=says)
+    yield from check_data_folder(settings)
+    yield _folder("models", settings.models_dir, Verdict.NOTE)
+
+
+def check_data_folder(settings: Settings) -> Iterator[Finding]:
+    yield _folder("data", settings.data_dir, Verdict.BLOCKS)
+
+
+def _folder(name: str, folder: Path, when_closed: Verdict) -> Finding:
+    there = _nearest_existing(folder)
+    free = shutil.disk_usage(there).free
+    says = f"{folder}: {size_words(free)} free."
+    if not os.access(there, os.W_OK):
+        remedy = f"Let this user ({os.getuid()}:{os.getgid()}) write there, or set APPLIANCE_{name.upper()}_DIR."
+        return Finding(point="disk", verdict=when_closed, says=f"{folder} cannot be written to.", remedy=remedy)
+    if free < FEW_DISK_BYTES:
+        return Finding(point="disk", verdict=Verdict.WARNING, says=says, remedy="Free some space: texts could not be saved.")
+    return Finding(point="disk", verdict=Verdict.FINE, says=says)
 
 
 def _nearest_existing(folder: Path) -> Path:

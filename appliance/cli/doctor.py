@@ -10,8 +10,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from appliance.cli.checks import CHECKS, Finding, Verdict
+from appliance.cli.checks import CHECKS
 from appliance.cli.configuration import read_settings
+from appliance.cli.findings import Finding, Verdict
 
 app = typer.Typer()
 

@@ -16,9 +16,9 @@ from appliance.api.access_log import AccessLog
 from appliance.app import create_app, stop_jobs
 from appliance.audio.sandbox import forbid_dumps
 from appliance.catalogue import Catalogue, Shelf
-from appliance.cli.checks import Verdict, judge_swap
 from appliance.cli.configuration import read_settings
 from appliance.cli.keys import opened_keys
+from appliance.cli.preflight import preflight
 from appliance.cli.terminal import YELLOW, painted, say
 from appliance.errors import StartRefused
 from appliance.settings import Settings
@@ -39,7 +39,7 @@ def serve(
     forbid_dumps()  # uploads pass through this process, too (TRAPS 5)
     settings = read_settings(host=host, port=port, device=device)
     start_logging(settings)
-    warn_of_swap()
+    preflight(settings)
     with listening_socket(settings) as listener:
         run_until_stopped(AnnouncingServer(settings, listener), listener)
 
@@ -64,13 +64,6 @@ def start_logging(settings: Settings) -> None:
         web_server = logging.getLogger("uvicorn.error")
         web_server.setLevel(max(logging.WARNING, web_server.getEffectiveLevel()))
         web_server.addFilter(is_news)
-
-
-def warn_of_swap() -> None:
-    """TRAPS 7: memory that is swapped out lies on a disk."""
-    finding = judge_swap()
-    if finding.verdict is not Verdict.FINE:
-        log.warning("%s %s", finding.says, finding.remedy)
 
 
 def is_news(record: logging.LogRecord) -> bool:

@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from appliance.cli import checks
-from appliance.cli.checks import Finding, Verdict, available_memory_bytes, judge_swap
+from appliance.cli.checks import available_memory_bytes, judge_swap
 from appliance.cli.doctor import app, conclusion, describe
+from appliance.cli.findings import Finding, Verdict
 from appliance.errors import StartRefused
 from appliance.settings import Settings
 

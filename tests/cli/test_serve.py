@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 from appliance.api.access_log import AccessLog
 from appliance.app import create_app, stop_jobs
 from appliance.cli import keys, serve
-from appliance.cli.checks import Finding, Verdict
 from appliance.cli.serve import AnnouncingServer, announcement, listening_socket, server_config, start_logging
 from appliance.errors import StartRefused
 from appliance.settings import Settings
@@ -184,14 +183,6 @@ except ApplianceError:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "0 0 0\n", done.stderr
-
-
-def test_swap_on_a_bare_disk_is_warned_of_at_the_start(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """TRAPS 7. The finding itself is tested with the doctor."""
-    finding = Finding(point="swap", verdict=Verdict.WARNING, says="It swaps.", remedy="Stop it.")
-    monkeypatch.setattr(serve, "judge_swap", lambda: finding)
-    serve.warn_of_swap()
-    assert caplog.messages == ["It swaps. Stop it."]
 
 
 @pytest.mark.engine
