@@ -41,7 +41,7 @@ _VERBS: Final[Mapping[str, str]] = {
     "audit": "exported",
     "usage": "exported",
     "licence": "installed refused changed",
-    "clock": "turned_back",
+    "clock": "turned_back mark_refused",
     "models": "imported refused activated rolled_back",
     "support": "bundled",
 }

@@ -46,5 +46,5 @@ async def save(store: Store, texts: Sequence[str], new: NewTranscript | None = N
 
 
 def raw_bytes(path: Path) -> dict[str, bytes]:
-    """Every file of the database as it lies on the disk."""
-    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    """Every file of the database as it lies on the disk; not the room kept free, which is never written to."""
+    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.suffix != ".reserve"}

@@ -44,7 +44,7 @@ async def test_only_the_owner_of_the_process_can_read_the_files(store: Store, pa
     await save(store, ["hello"])
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes == {path.name: 0o600, f"{path.name}-wal": 0o600, f"{path.name}-shm": 0o600}
+    assert modes == {f"{path.name}{part}": 0o600 for part in ("", "-wal", "-shm", ".reserve")}
 
 
 def test_a_folder_shared_with_other_files_keeps_its_mode(tmp_path: Path) -> None:
