@@ -14,3 +14,4 @@ NO_TELEMETRY = {
     "PYANNOTE_METRICS_ENABLED": "0",  # TRAPS 9
 }
 os.environ.update(NO_TELEMETRY)
+__released__ = "2026-11-22"  # UTC; set with the version. No right clock shows less, and support is judged by it.

@@ -402,6 +402,43 @@ class StoreBusy(ApplianceError):
         )
 
 
+# --- the licence ------------------------------------------------------------------------------------------------------
+
+
+class LicenceRefusal(ApplianceError):
+    """The licence does not allow something new. What is there is never touched by it."""
+
+    code = "licence_restricted"
+    status = 402
+
+
+class HoursUsedUp(LicenceRefusal):
+    code = "licence_hours_used_up"
+
+    def __init__(self, limit_h: float, renews_on: str) -> None:
+        super().__init__(
+            f"The {limit_h:g} hours of audio that the licence gives for a month are used up.",
+            f"There are new ones from {renews_on} (UTC); until then, only a larger licence helps. Nothing was kept.",
+        )
+
+
+class SeatsTaken(LicenceRefusal):
+    code = "licence_seats_taken"
+
+    def __init__(self, seats: int) -> None:
+        super().__init__(
+            f"All {seats} seats of the licence are taken.",
+            "Remove somebody who has left, or ask the vendor for a licence with more seats.",
+        )
+
+
+class LicenceNotAccepted(ApplianceError):
+    """A file that was to be installed; the licence in use stays."""
+
+    code = "licence_not_accepted"
+    status = 422
+
+
 # --- the recording ----------------------------------------------------------------------------------------------------
 
 
@@ -981,6 +1018,17 @@ class CanaryFailed(UpdateRefused):
         super().__init__(
             f"The new '{model}' failed its trial on the reference recording: {problem}.",
             "Nothing was switched. Ask who made the bundle; the log says more.",
+        )
+
+
+class UpdateNotWritten(UpdateRefused):
+    code = "update_not_written"
+    status = 507
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} cannot be written: {reason}.",
+            "Releases are kept below the models' folder (APPLIANCE_MODELS_DIR), which must be writable for an import.",
         )
 
 

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
         default_factory=lambda: _xdg("XDG_DATA_HOME", ".local/share"),
         description="The database lives here: text only, never audio.",
     )
+    licence_file: Path | None = Field(
+        None, description="A licence that is mounted here, such as `/licence/licence.json`; beside the one in the data folder."
+    )
     models_dir: Path = Field(
         default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache") / "models", description="Installed model weights."
     )
@@ -166,6 +169,7 @@ class Settings(BaseSettings):
         "",
         description="`ldaps://directory.example.org`, or `ldap://…`, which is then encrypted with StartTLS; empty: off.",
     )
+    ldap_start_tls: bool = Field(True, description="May be off only where the directory is on this very machine.")
     ldap_label: str = Field("Directory account", description="What the sign-in page calls these accounts.")
     ldap_base_dn: str = Field("", description="Where people are looked for, e.g. `ou=people,dc=example,dc=org`.")
     ldap_user_filter: str = Field(

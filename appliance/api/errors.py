@@ -32,7 +32,7 @@ Json = dict[str, Any]
 OPENAI = {"dialect": "openai"}  # for a route's `opt`
 SHARED = {"dialect": "shared"}  # one route for both clients; OpenAI's own packages say who they are
 
-_OPENAI_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_OPENAI_ERROR_TYPES = {401: "authentication_error", 402: "insufficient_quota", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def native_error(error: ApplianceError) -> Json:

@@ -241,6 +241,13 @@ CREATE TABLE retention (
 ) STRICT;
 """
 
+LICENCE_MARK = """
+CREATE TABLE licence_mark (
+    id INTEGER PRIMARY KEY CHECK (id = 1),  -- there is one
+    sealed BLOB NOT NULL  -- what licensing/mark.py knows of time, with its HMAC
+) STRICT;
+"""
+
 
 @migrations()  # type: ignore[untyped-decorator]
 def m001_recording_in_transcript_out(db: Database) -> None:
@@ -267,6 +274,11 @@ def m004_people_sessions_and_workspaces(db: Database) -> None:
 @migrations()  # type: ignore[untyped-decorator]
 def m005_tombstones_and_retention(db: Database) -> None:
     db.executescript(TOMBSTONES)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m006_mark_of_the_licence_s_clock(db: Database) -> None:
+    db.executescript(LICENCE_MARK)
 
 
 def migrate(db: Database) -> None:

@@ -244,3 +244,8 @@ CREATE TABLE retention (
     days INTEGER NOT NULL  -- 0: keep
 ) STRICT;
 
+CREATE TABLE licence_mark (
+    id INTEGER PRIMARY KEY CHECK (id = 1),  -- there is one
+    sealed BLOB NOT NULL  -- what licensing/mark.py knows of time, with its HMAC
+) STRICT;
+

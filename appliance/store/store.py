@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3
@@ -16,10 +17,19 @@ from appliance.store.envelopes import Envelopes
 from appliance.store.erasure import Eraser, Erasures
 from appliance.store.idempotency import IdempotencyKeys
 from appliance.store.keys import ApiKeys
+from appliance.store.licence_mark import LicenceMark
+from appliance.store.local_key import LocalKey
 from appliance.store.migrations import migrate
+from appliance.store.passwords import Passwords
+from appliance.store.people import People
+from appliance.store.second_factors import SecondFactors
+from appliance.store.sessions import Sessions
 from appliance.store.threads import Readers, Writer
 from appliance.store.transcripts import Transcripts
 from appliance.store.usage import Usage
+from appliance.store.workspaces import Workspaces
+
+PEOPLE_KEY_FILE: Final = "people.key"  # seals second factors; a backup needs it beside the database
 
 
 class Store:
@@ -32,11 +42,17 @@ class Store:
         self.erasures = Erasures(self._writer, eraser)
         self.transcripts = Transcripts(self._writer, self._readers, eraser)
         self.envelopes = Envelopes(self._writer, self._readers, eraser)
+        self.passwords = Passwords()
+        self.people = People(self._writer, self._readers, self.passwords, self.erasures)
+        self.second_factors = SecondFactors(self._writer, LocalKey(path.with_name(PEOPLE_KEY_FILE)))
+        self.sessions = Sessions(self._writer, self._readers)
+        self.workspaces = Workspaces(self._writer, self._readers, self.erasures)
         self.keys = ApiKeys(self._writer, self._readers)
         self.idempotency = IdempotencyKeys(self._writer)
         self.webhooks = Deliveries(self._writer, self._readers)
         self.audit = Audit(self._writer, self._readers)
         self.usage = Usage(self._writer, self._readers)
+        self.licence_mark = LicenceMark(self._writer, self._readers)
 
     @classmethod
     async def open(cls, path: Path) -> Store:
@@ -45,6 +61,7 @@ class Store:
 
     async def close(self) -> None:
         """Waits for the work in hand."""
+        self.passwords.close()
         await self._readers.close()
         await self._writer.close()
 
