@@ -43,7 +43,9 @@ find_uv() {
 command -v python3 >/dev/null || debian_packages python3 || exit 1
 uv=$(find_uv)
 if [ "$tests" = yes ]; then
-    debian_packages ffmpeg espeak-ng strace chromium iproute2 util-linux poppler-utils ||
+    # Debian starts a server of its own for slapd; the tests start theirs
+    [ "$(id -u)" != 0 ] || echo "slapd slapd/no_configuration boolean true" | debconf-set-selections 2>/dev/null || true
+    debian_packages ffmpeg espeak-ng strace chromium iproute2 util-linux poppler-utils slapd ||
         say "going on without them: tests that need one of these say so and are skipped"
     "$uv" sync --quiet --locked
 elif [ ! -x .venv/bin/mypy ]; then  # leave a developer's environment as it is

@@ -31,7 +31,7 @@ DEPENDS = {
     "catalogue_dir": "`models/` of this project",
     "memory_budget_bytes": "half of the memory",
 }
-SECRET = ("webhook_secret",)
+SECRET = ("webhook_secret", "oidc_client_secret", "ldap_bind_password")
 
 app = typer.Typer()
 
