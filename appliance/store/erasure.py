@@ -8,6 +8,7 @@ the last step, and the writer's chore finishes it. On a full disk it uses the ro
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final, TypeVar
 
 from sqlite_utils import Database
 
-from appliance.errors import DiskFull
+from appliance.errors import DiskFull, StoreBusy
 from appliance.store.audit import append_audit
 from appliance.store.database import empty_log, first, rows, transaction, typed_errors
 from appliance.store.reserve import Reserve
@@ -25,6 +26,7 @@ from appliance.store.threads import Writer
 from appliance.store.tombstones import buried_transcripts, bury, transcript_subject
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 CHUNK_ROWS: Final = 250
 READER_WAIT_MS: Final = 500
@@ -96,8 +98,8 @@ class Eraser:
 class Erasures:
     """What is erased for good, and by whom. `True` means: no word of it is left in any file.
 
-    `False`: it is out of sight, but a reader still holds an old page; the rest is done as soon as that reader is gone, also after
-    a restart.
+    `False`: it is out of sight, but a reader still holds an old page, or the disk is full to the last byte; the rest is done as
+    soon as that is over, also after a restart.
     """
 
     def __init__(self, writer: Writer, eraser: Eraser) -> None:
@@ -125,8 +127,12 @@ class Erasures:
     async def finish(self) -> bool:
         """Erase everything that is marked."""
         step = self._eraser.with_room(self._eraser.step)
-        while (done := await self._writer.run_bare(step)) is Step.MORE:
-            pass
+        try:
+            while (done := await self._writer.run_bare(step)) is Step.MORE:
+                pass
+        except (DiskFull, StoreBusy) as error:
+            log.warning("What is erased is out of sight, and goes from the disk as soon as that is possible. %s", error)
+            return False  # it is marked: the chore goes on
         return done is Step.GONE
 
     def mark_owner(self, db: Database, owner: str, actor: str, reason: str) -> int:
