@@ -9,15 +9,23 @@ from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit
 from appliance.store.envelopes import Envelopes, PrivateState
 from appliance.store.idempotency import Claim, IdempotencyKeys
 from appliance.store.keys import ApiKeys, KeyRecord, Scope
+from appliance.store.links import Link, Purpose
+from appliance.store.people import KnownElsewhere, Offer, People, PersonEdit
 from appliance.store.reach import UNLIMITED, Reach, Right, own_reach
 from appliance.store.search import Snippet
+from appliance.store.second_factors import SecondFactors, provisioning_uri
+from appliance.store.sessions import NewSession, Session, Sessions
+from appliance.store.standing import EVERYDAY, MemberRole, Membership, Person, PersonRole, PersonState, Standing
 from appliance.store.store import Store
 from appliance.store.transcripts import NewTranscript, Page, Transcripts
 from appliance.store.usage import Usage, UsageTotals, Used
+from appliance.store.workspaces import Asker, Member, Workspace, Workspaces
 
 __all__ = [
+    "EVERYDAY",
     "UNLIMITED",
     "ApiKeys",
+    "Asker",
     "Audit",
     "ChainName",
     "Claim",
@@ -28,15 +36,32 @@ __all__ = [
     "Head",
     "IdempotencyKeys",
     "KeyRecord",
+    "KnownElsewhere",
+    "Link",
+    "Member",
+    "MemberRole",
+    "Membership",
+    "NewSession",
     "NewTranscript",
+    "Offer",
     "Page",
+    "People",
+    "Person",
+    "PersonEdit",
+    "PersonRole",
+    "PersonState",
     "PrivateState",
+    "Purpose",
     "Reach",
     "Revision",
     "Right",
     "Scope",
+    "SecondFactors",
     "SegmentEdit",
+    "Session",
+    "Sessions",
     "Snippet",
+    "Standing",
     "Store",
     "TranscriptEdit",
     "Transcripts",
@@ -44,7 +69,10 @@ __all__ = [
     "UsageTotals",
     "Used",
     "Verified",
+    "Workspace",
+    "Workspaces",
     "held_alone",
     "own_reach",
+    "provisioning_uri",
     "verify",
 ]

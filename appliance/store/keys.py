@@ -30,7 +30,7 @@ class Scope(StrEnum):
     TRANSCRIBE = "transcribe"
     READ = "read"
     WRITE = "write"
-    ADMIN = "admin"  # everything, of every owner
+    ADMIN = "admin"  # the others, too; managing people, and erasing anything
 
 
 class KeyRecord(Value, frozen=True):
@@ -42,6 +42,7 @@ class KeyRecord(Value, frozen=True):
     expires_at: datetime | None = None
     last_used_at: datetime | None = None  # kept at most once a minute
     revoked_at: datetime | None = None
+    person_id: str | None = None  # whose it is, and whose rights it never exceeds; None: a site key, made on the command line
 
     def is_valid(self, at: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
@@ -52,7 +53,9 @@ class ApiKeys:
         self._writer = writer
         self._readers = readers
 
-    async def create(self, name: str, scopes: Iterable[Scope], expires_at: datetime | None = None) -> tuple[KeyRecord, str]:
+    async def create(
+        self, name: str, scopes: Iterable[Scope], expires_at: datetime | None = None, person_id: str | None = None
+    ) -> tuple[KeyRecord, str]:
         """A new key and its secret `stt_…`, which nobody can show again."""
         secret = SECRET_START + secrets.token_urlsafe(32)
         key = KeyRecord(
@@ -62,6 +65,7 @@ class ApiKeys:
             scopes=frozenset(map(Scope, scopes)),
             created_at=now(),
             expires_at=expires_at,
+            person_id=person_id,
         )
         await self._writer.run(lambda db: _insert(db, key, secret))
         return key, secret
@@ -72,13 +76,23 @@ class ApiKeys:
             lambda db: rows(db, "SELECT * FROM keys ORDER BY created_at, id"), lambda found: tuple(map(_read, found))
         )
 
+    async def list_of(self, person_id: str) -> tuple[KeyRecord, ...]:
+        """A person's own that are not revoked."""
+        return tuple(key for key in await self.list() if key.person_id == person_id and key.revoked_at is None)
+
+    async def revoke_of(self, person_id: str, key_id: str) -> KeyRecord:
+        """One of a person's own. Raises `NotFound`, also for somebody else's."""
+        if key_id not in {key.id for key in await self.list_of(person_id)}:
+            raise NotFound("API key of yours with that id")
+        return await self.revoke(key_id)
+
     async def revoke(self, id_or_prefix: str) -> KeyRecord:
         """Raises `NotFound`; `InvalidField` when the prefix fits several keys that are not revoked yet."""
         return await self._writer.run(lambda db: _revoke(db, id_or_prefix))
 
     async def authenticate(self, secret: str) -> KeyRecord | None:
-        """The key of this secret; None when it is unknown, expired or revoked."""
-        found = await self._readers.run(lambda db: first(db, "SELECT * FROM keys WHERE sha256 = ?", (_digest(secret),)))
+        """The key of this secret; None when it is unknown, expired, revoked, or its person is not active."""
+        found = await self._readers.run(lambda db: first(db, _IN_USE, (_digest(secret),)))
         key = None if found is None else _read(found)
         at = now()
         if key is None or not key.is_valid(at):
@@ -89,15 +103,23 @@ class ApiKeys:
         return key
 
 
+_IN_USE: Final = """
+SELECT keys.* FROM keys LEFT JOIN people ON people.id = person_id
+WHERE sha256 = ? AND (person_id IS NULL OR people.state = 'active')
+"""
+
+
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
 def _insert(db: Database, key: KeyRecord, secret: str) -> None:
     expires_at = None if key.expires_at is None else time_text(key.expires_at)
+    scopes = json_text(sorted(key.scopes))
+    values = (key.id, key.name, key.prefix, _digest(secret), scopes, time_text(key.created_at), expires_at, key.person_id)
     db.conn.execute(
-        "INSERT INTO keys (id, name, prefix, sha256, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (key.id, key.name, key.prefix, _digest(secret), json_text(sorted(key.scopes)), time_text(key.created_at), expires_at),
+        "INSERT INTO keys (id, name, prefix, sha256, scopes, created_at, expires_at, person_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
     )
 
 
@@ -133,4 +155,5 @@ def _read(row: Row) -> KeyRecord:
         expires_at=read_time(row["expires_at"]),
         last_used_at=read_time(row["last_used_at"]),
         revoked_at=read_time(row["revoked_at"]),
+        person_id=row["person_id"],
     )
