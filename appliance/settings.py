@@ -199,6 +199,17 @@ class Settings(BaseSettings):
     ldap_admin_groups: tuple[str, ...] = Field((), description="Members of these groups are administrators here.")
     identity_timeout_s: float = Field(10.0, gt=0, description="How long a provider or directory may take to answer.")
 
+    # Keeping
+    retention_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days after which transcripts are erased; 0: never. A workspace may have its own rule.",
+    )
+    backup_recipients: tuple[str, ...] = Field(
+        (), description="Public keys (`age1…`) that backups are encrypted for; 'appliance backup keygen' makes a pair."
+    )
+
     # Operation
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
     drain_timeout_s: float = Field(30.0, ge=0, description="How long a stop waits for running jobs.")
@@ -206,6 +217,9 @@ class Settings(BaseSettings):
         False, description="Serve /metrics without a key; it holds counts and times only, no text, name or address."
     )
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    private_result_minutes: float = Field(
+        15.0, gt=0, le=60, description="How long the result of a private transcript waits in memory to be fetched."
+    )
 
     @classmethod
     def settings_customise_sources(

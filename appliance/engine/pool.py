@@ -16,7 +16,7 @@ from pathlib import Path
 
 from appliance.domain import Transcript
 from appliance.engine.gpu import Device, DeviceChoice
-from appliance.engine.protocol import Diarization, DiarizeRequest, OnEvent, RecognizeRequest, Role
+from appliance.engine.protocol import Diarization, DiarizeRequest, OnEvent, RecognizeRequest, Role, Sealed
 from appliance.engine.supervisor import Patience, SupervisedWorker, WorkerDied, WorkerState, WorkerStatus
 from appliance.engine.wire import WorkerConfig
 from appliance.errors import DeviceUnavailable, StartRefused
@@ -98,6 +98,11 @@ class WorkerPool:
         """
         async with self._chosen(Role.RECOGNIZE, alone=alone) as worker:
             return await worker.recognize(request, pcm_fd, on_event, Transcript)
+
+    async def recognize_sealed(self, request: RecognizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Sealed:
+        """As `recognize`, for a request with `seal_to`: what was said is not readable here."""
+        async with self._chosen(Role.RECOGNIZE, alone=alone) as worker:
+            return await worker.recognize(request, pcm_fd, on_event, Sealed)
 
     async def diarize(self, request: DiarizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Diarization:
         """As `recognize`; one recording at a time in each worker, the others wait in it."""

@@ -6,7 +6,7 @@ process; the API process sees the same values through `pool.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -47,6 +47,20 @@ class RecognizeRequest(Value, frozen=True):
     options: TranscribeOptions
     pcm: PcmLayout
     priority: int = 0  # smaller goes first
+    seal_to: bytes = b""  # a public key: the result leaves the worker sealed to it, and no word is told before
+
+
+class Sealed(Value, frozen=True):
+    """A packed `Transcript` that only the holder of the private key can read."""
+
+    content: bytes
+
+
+class VoiceSample(Value, frozen=True):
+    """How a person sounds whose name is known."""
+
+    name: str
+    pcm: bytes  # int16, 16 kHz, mono, some seconds
 
 
 class DiarizeRequest(Value, frozen=True):
@@ -54,11 +68,13 @@ class DiarizeRequest(Value, frozen=True):
     model_dir: Path
     speakers: SpeakerCount
     pcm: PcmLayout  # one channel
+    voices: tuple[VoiceSample, ...] = ()  # to be recognised among the speakers
 
 
 class Diarization(Value, frozen=True):
     turns: tuple[Turn, ...]  # may overlap; ordered by start
     exclusive: tuple[Turn, ...]  # one speaker at a time; what words are assigned to
+    names: Mapping[str, str] = {}  # of the turns' speakers, those whose voice is like one of the samples
 
 
 class EngineProgress(Value, frozen=True, tag="progress"):
@@ -90,7 +106,13 @@ class Diarizer(Protocol):
     """Who spoke when. Loaded once per process; not thread-safe."""
 
     def diarize(
-        self, samples: NDArray[np.int16], speakers: SpeakerCount, on_fraction: Callable[[float], None], check: StopCheck
+        self,
+        samples: NDArray[np.int16],
+        speakers: SpeakerCount,
+        on_fraction: Callable[[float], None],
+        check: StopCheck,
+        *,
+        voices: Sequence[VoiceSample] = (),
     ) -> Diarization: ...
 
 

@@ -25,10 +25,21 @@ import msgspec
 import numpy as np
 
 from appliance.audio.sandbox import die_with_parent, forbid_dumps
+from appliance.crypto.sealing import WORKER_INFO, seal
 from appliance.engine import wire
 from appliance.engine.batcher import DeviceLost
 from appliance.engine.offline import forbid_network
-from appliance.engine.protocol import Diarization, DiarizeRequest, EngineEvent, OnEvent, RecognizeRequest, Role, StopCheck
+from appliance.engine.protocol import (
+    Diarization,
+    DiarizeRequest,
+    EngineEvent,
+    OnEvent,
+    RecognizeRequest,
+    Role,
+    Sealed,
+    SegmentsDecided,
+    StopCheck,
+)
 from appliance.errors import ApplianceError, Cancelled
 
 if TYPE_CHECKING:
@@ -115,17 +126,23 @@ class Worker:
                 order.call, ApplianceError("The speech engine met an unexpected error.", "The log of the appliance says more.")
             )
 
-    def _result(self, order: wire.Recognize | wire.Diarize | wire.Warm, fd: int | None) -> Transcript | Diarization | None:
+    def _result(self, order: wire.Recognize | wire.Diarize | wire.Warm, fd: int | None) -> Transcript | Sealed | Diarization | None:
         if isinstance(order, wire.Warm):
             self._backend.warm(order.model_dir)
             return None
         with mapped(fd, order.request.pcm) as samples:
-            return self._run(order.call, order.request, samples)
+            result = self._run(order.call, order.request, samples)
+        if isinstance(order, wire.Recognize) and order.request.seal_to:
+            return Sealed(seal(wire.pack(result), order.request.seal_to, WORKER_INFO))
+        return result
 
     def _run(self, call: int, request: RecognizeRequest | DiarizeRequest, samples: NDArray[np.int16]) -> Transcript | Diarization:
+        silent = isinstance(request, RecognizeRequest) and request.seal_to != b""
+
         def on_event(event: EngineEvent) -> None:
             self._events += 1
-            self._send(wire.Told(call, event))
+            if not (silent and isinstance(event, SegmentsDecided)):
+                self._send(wire.Told(call, event))
 
         withdrawn = self._withdrawn[call]
         with self._its_turn(withdrawn) if self._backend.one_at_a_time else nullcontext():

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from appliance.domain import JobState, Priority, Progress, TranscribeOptions, TranscriptRecord, Value
 from appliance.errors import ApplianceError
 from appliance.jobs.feed import Feed, Finished
+from appliance.jobs.known_voices import KnownVoice
+from appliance.jobs.private import Privacy
 
 if TYPE_CHECKING:
     from appliance.audio.upload import Upload
@@ -25,6 +27,8 @@ class Submission(Value, frozen=True):
     keep: bool = True  # False: nothing is written to the store, the result exists only for the waiter
     idempotency_key: str | None = None
     callback_url: str | None = None
+    privacy: Privacy | None = None  # set when options.private is
+    known_voices: tuple[KnownVoice, ...] = ()  # looked for among the speakers, where they are told apart
 
 
 class Job:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import hmac
 import logging
 import secrets
 import time
@@ -39,13 +40,14 @@ from appliance.errors import (
 )
 from appliance.jobs.feed import EndEvent, FailedEvent, Finished, FinishedEvent, JobEvent, Timings
 from appliance.jobs.job import Job, Submission
+from appliance.jobs.private import HeldResults, PrivateJob, PrivateResult, visible_options, visible_recording
 from appliance.jobs.progress import Meter, Speeds
 from appliance.jobs.queue import WaitingLine
 from appliance.jobs.runner import Assignment, Heard, Runner, tells_speakers_apart
 from appliance.jobs.totals import JobsSnapshot, Totals
 from appliance.jobs.webhooks import Webhooks, check_target
 from appliance.settings import Settings
-from appliance.store import UNLIMITED, NewTranscript, Store
+from appliance.store import SYSTEM, UNLIMITED, NewTranscript, Store, Used
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +107,15 @@ class Jobs:
         self._unkept = 0
         self._listeners: list[Callable[[Job], None]] = []
         self._totals = Totals()
+        self._blinding_key = secrets.token_bytes(32)  # of this process: what private recordings are compared by
+        self.held_results = HeldResults(settings.private_result_minutes * 60, self._expire_private)
 
     async def start(self) -> None:
         """What an earlier process left unfinished is marked as interrupted; webhooks that are due are sent."""
         if self._store and (n := await self._store.transcripts.interrupt_unfinished()):
             log.warning("%d transcripts were unfinished when the appliance last stopped; they are marked as interrupted", n)
+        if self._store and (n := await self._store.envelopes.expire()):
+            log.warning("%d private results were not fetched before the appliance last stopped; they are marked as failed", n)
         if self._webhooks:
             self._webhooks.start()
 
@@ -122,6 +128,7 @@ class Jobs:
                 await asyncio.gather(*(run.job.ended.wait() for run in self._runs.values()))
         self._stopping = True
         await asyncio.gather(*(self._end_early(run, Interrupted()) for run in tuple(self._runs.values())))
+        self.held_results.wipe_all()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -178,6 +185,10 @@ class Jobs:
         if run := self._runs.get(job.id):
             await self._end_early(run, Cancelled())
 
+    async def cancel_of(self, owner: str) -> None:
+        """As `cancel`, of all jobs that belong to this owner."""
+        await asyncio.gather(*(self.cancel(run.job) for run in tuple(self._runs.values()) if run.job.owner == owner))
+
     def snapshot(self) -> JobsSnapshot:
         return self._totals.snapshot(
             queued=len(self._line),
@@ -218,7 +229,7 @@ class Jobs:
         return tuple(by_id.values())
 
     async def _admit(self, submission: Submission, models: tuple[Model, ...]) -> Job:
-        fingerprint = _fingerprint(submission, models)
+        fingerprint = _fingerprint(submission, models, self._blinding_key)
         if earlier := self._under_same_key(submission, fingerprint):
             submission.upload.close()
             return earlier
@@ -247,12 +258,18 @@ class Jobs:
 
     async def _record(self, submission: Submission, models: tuple[Model, ...], fingerprint: str) -> tuple[TranscriptRecord, bool]:
         """The new transcript's record; or, and then False, that of an earlier one with the same key."""
-        upload, key = submission.upload, submission.idempotency_key
+        upload, key, privacy = submission.upload, submission.idempotency_key, submission.privacy
+        recording = Recording(upload.filename, upload.size_bytes, upload.sha256)
+        options = replace(submission.options, model=models[0].id)
+        title = submission.title or upload.filename
+        if privacy:
+            recording, options = visible_recording(recording, privacy), visible_options(options)
+            title = recording.filename if privacy.hide_name else title
         new = NewTranscript(
             owner=submission.owner,
-            title=submission.title or upload.filename,
-            recording=Recording(upload.filename, upload.size_bytes, upload.sha256),
-            options=replace(submission.options, model=models[0].id),
+            title=title,
+            recording=recording,
+            options=options,
             models=tuple(model.id for model in models),
             priority=submission.priority,
             callback_url=submission.callback_url,
@@ -287,7 +304,9 @@ class Jobs:
         assert self._store
         whole = await self._store.transcripts.get(record.id, UNLIMITED)
         job = Job(whole, keep=True)
-        if whole.transcript is None:
+        if whole.private and whole.state is JobState.COMPLETED:
+            _conclude(job, whole, Timings(audio_s=whole.recording.duration or 0.0, queued_s=0.0, total_s=0.0))
+        elif whole.transcript is None:
             _conclude(job, whole, Interrupted())
         else:
             _conclude(job, whole, Timings(audio_s=whole.transcript.duration, queued_s=0.0, total_s=0.0))
@@ -348,7 +367,9 @@ class Jobs:
             priority=submission.priority,
             feed=job.feed,
             meter=Meter(self._speeds, [model.id for model in run.models], diarize=tells_speakers_apart(submission.options)),
-            describe=lambda recording: self._describe(job, recording),
+            describe=lambda recording: self._describe(run, recording),
+            private=_private_job(run),
+            known_voices=submission.known_voices,
         )
         assignment.show()
         heard = await self._runner.run(assignment)
@@ -356,7 +377,9 @@ class Jobs:
         assignment.show()
         return heard
 
-    async def _describe(self, job: Job, recording: Recording) -> None:
+    async def _describe(self, run: _Run, recording: Recording) -> None:
+        job, privacy = run.job, run.submission.privacy
+        recording = visible_recording(recording, privacy) if privacy else recording
         job.record = replace(job.record, recording=recording)
         if self._store and job.keep:
             transcripts = self._store.transcripts
@@ -406,13 +429,20 @@ class Jobs:
         return await self._save_failure(run.job, outcome), outcome
 
     async def _save_result(self, job: Job, heard: Heard) -> TranscriptRecord:
+        if heard.private:
+            return await self._hold_result(job, heard.private)
         first, *others = heard.transcripts
         ended = replace(job.record, state=JobState.COMPLETED, finished_at=datetime.now(UTC))
         ended = replace(ended, transcript=first, alternatives=tuple(others))
-        if self._store is None or not job.keep:
+        if self._store is None:
+            return ended
+        used = _used(job, heard)
+        if not job.keep:
+            for one in used:
+                await self._store.usage.record(one)
             return ended
         transcripts = self._store.transcripts
-        await self._patiently(lambda: transcripts.complete(job.id, first, others))
+        await self._patiently(lambda: transcripts.complete(job.id, first, others, used))
         try:
             return await transcripts.get(job.id, UNLIMITED)
         except NotFound:
@@ -420,6 +450,22 @@ class Jobs:
         except Exception:  # the job ends here, and well: its text is saved
             log.exception("job %d is saved, but could not be read back", job.id)
             return ended
+
+    async def _hold_result(self, job: Job, result: PrivateResult) -> TranscriptRecord:
+        """In memory only, until it was fetched."""
+        assert self._store
+        envelopes = self._store.envelopes
+        self.held_results.hold(job.id, result)
+        try:
+            await self._patiently(lambda: envelopes.complete(job.id, result.language))
+        except BaseException:
+            self.held_results.wipe(job.id)
+            raise
+        return replace(job.record, state=JobState.COMPLETED, finished_at=datetime.now(UTC))
+
+    def _expire_private(self, transcript_id: int) -> None:
+        assert self._store
+        self._spawn(self._store.envelopes.expire(transcript_id))
 
     async def _patiently(self, write: Callable[[], Awaitable[None]]) -> None:
         """Minutes of waiting for another program that holds the database cost less than what was heard. Raises `StoreBusy`."""
@@ -467,10 +513,25 @@ class Jobs:
         return task
 
 
-def _fingerprint(submission: Submission, models: tuple[Model, ...]) -> str:
-    """Of what decides the result: the recording and the options, not names, titles and addresses."""
-    asked = msgspec.json.encode((submission.options, [model.id for model in models], submission.keep))
-    return hashlib.sha256(submission.upload.sha256.encode() + asked).hexdigest()
+def _fingerprint(submission: Submission, models: tuple[Model, ...], blinding_key: bytes) -> str:
+    """Of what decides the result: the recording and the options, not names, titles and addresses.
+
+    A private one is blinded: from what is stored nobody can tell whether it was a recording that they have, too.
+    """
+    asked = msgspec.json.encode(
+        (submission.options, [model.id for model in models], submission.keep, submission.known_voices, submission.privacy)
+    )
+    content = submission.upload.sha256.encode() + asked
+    return hmac.digest(blinding_key, content, "sha256").hex() if submission.privacy else hashlib.sha256(content).hexdigest()
+
+
+def _private_job(run: _Run) -> PrivateJob | None:
+    submission = run.submission
+    if submission.privacy is None:
+        return None
+    asked = replace(submission.options, model=run.models[0].id)
+    title = submission.title or submission.upload.filename
+    return PrivateJob(replace(run.job.record, options=asked, title=title), submission.privacy)
 
 
 def _outcome(work: asyncio.Task[Heard], run: _Run) -> Heard | ApplianceError:
@@ -495,6 +556,13 @@ def _state_after(error: ApplianceError) -> JobState:
     if isinstance(error, Cancelled):
         return JobState.CANCELLED
     return JobState.INTERRUPTED if isinstance(error, Interrupted) else JobState.FAILED
+
+
+def _used(job: Job, heard: Heard) -> tuple[Used, ...]:
+    """For the usage journal, a line for each model."""
+    engine_s = (heard.decode_s + heard.recognize_s) / len(heard.transcripts)
+    transcript_id = job.id if job.keep else None
+    return tuple(Used(job.owner or SYSTEM, each.model, each.duration, engine_s, transcript_id) for each in heard.transcripts)
 
 
 def _timings(run: _Run, heard: Heard, save_s: float) -> Timings:

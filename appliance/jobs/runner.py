@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -21,14 +22,29 @@ from appliance.audio.upload import Upload
 from appliance.catalogue import Model, Shelf
 from appliance.domain import Caution, ChannelMode, Priority, Recording, Stage, TranscribeOptions, Transcript, Value
 from appliance.engine.pool import WorkerDied, WorkerPool
-from appliance.engine.protocol import Diarization, DiarizeRequest, EngineEvent, EngineProgress, RecognizeRequest, Role
-from appliance.engine.speakers import assign_speakers
-from appliance.errors import ApplianceError, DeviceOutOfMemory, MemoryFull, WorkerCrashed
+from appliance.engine.protocol import (
+    Diarization,
+    DiarizeRequest,
+    EngineEvent,
+    EngineProgress,
+    OnEvent,
+    RecognizeRequest,
+    Role,
+    Sealed,
+    VoiceSample,
+)
+from appliance.errors import ApplianceError, DeviceOutOfMemory, InvalidField, MemoryFull, WorkerCrashed
 from appliance.jobs.feed import Feed
+from appliance.jobs.joining import join
+from appliance.jobs.known_voices import KnownVoice, read_samples
+from appliance.jobs.private import Joiner, PrivateJob, PrivateResult, join_order, start_joiner
 from appliance.jobs.progress import Meter, Speeds
 from appliance.settings import Settings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 MAX_RECOGNITION_DEATHS = 3
 MAX_DIARIZATION_DEATHS = 2
@@ -39,16 +55,23 @@ class Heard(Value, frozen=True):
     """What came of a recording: one transcript per model, in their order, and the seconds it took."""
 
     recording: Recording
-    transcripts: tuple[Transcript, ...]
+    transcripts: tuple[Transcript, ...]  # none of a private recording
     decode_s: float
     detect_s: float | None
     recognize_s: float
     diarize_s: float | None
+    private: PrivateResult | None = None
 
 
 def tells_speakers_apart(options: TranscribeOptions) -> bool:
     """Whether diarization runs; in a transcript by channels the channels are the speakers."""
     return options.diarize and options.channels is ChannelMode.MIX
+
+
+class Recognize(Protocol[T_co]):
+    """`WorkerPool.recognize`, or its sister that answers sealed."""
+
+    async def __call__(self, request: RecognizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> T_co: ...
 
 
 @dataclass
@@ -63,6 +86,8 @@ class Assignment:
     feed: Feed
     meter: Meter
     describe: Callable[[Recording], Awaitable[None]]  # called once the recording is decoded
+    private: PrivateJob | None = None
+    known_voices: tuple[KnownVoice, ...] = ()
     deaths: int = 0  # of workers that were recognising this
     detect_s: float | None = None  # voice detection, of all models together
     _heard_at: float | None = None  # first news of the recognition that runs now
@@ -81,7 +106,7 @@ class Assignment:
                 self._note_time(event.stage)
                 self.meter.recognizing(number, event.stage, event.fraction)
                 self.show()
-            elif number == 0:
+            elif number == 0 and self.private is None:
                 self.feed.add(event.segments)
 
         return on_event
@@ -159,11 +184,12 @@ class Runner:
         with self._room.work(), contextlib.closing(job.upload):
             if tells_speakers_apart(job.options):
                 self._pool.prepare(Role.DIARIZE)
+            voices = await read_samples(job.known_voices, self._budget, self._limits)
             pcm, decode_s = await self._decode(job)
             with contextlib.closing(pcm):
                 job.upload.close()  # the samples are all that is needed now
                 self._speeds.learn_decode(decode_s, pcm.layout.duration)
-                return await self._hear(job, pcm, decode_s)
+                return await self._hear(job, pcm, voices, decode_s)
 
     # --- decoding -----------------------------------------------------------------------------------------------------
 
@@ -201,15 +227,17 @@ class Runner:
 
     # --- hearing ------------------------------------------------------------------------------------------------------
 
-    async def _hear(self, job: Assignment, pcm: Pcm, decode_s: float) -> Heard:
+    async def _hear(self, job: Assignment, pcm: Pcm, voices: tuple[VoiceSample, ...], decode_s: float) -> Heard:
         """Recognition and diarization beside each other; whatever ends this ends both."""
         recording = _describe(job.upload, pcm)
         await job.describe(recording)
         job.meter.decoded(pcm.layout.duration)
         job.show()
-        diarizing = asyncio.create_task(self._diarize(job, pcm)) if tells_speakers_apart(job.options) else None
+        diarizing = asyncio.create_task(self._diarize(job, pcm, voices)) if tells_speakers_apart(job.options) else None
         try:
             begun = time.monotonic()
+            if job.private:
+                return await self._hear_privately(job, job.private, pcm, diarizing, recording=recording, decode_s=decode_s)
             transcripts = [await self._recognize(job, pcm, n) for n in range(len(job.models))]
             recognize_s = time.monotonic() - begun
             diarized = await diarizing if diarizing else None
@@ -217,19 +245,56 @@ class Runner:
             if diarizing:
                 diarizing.cancel()
                 await asyncio.wait({diarizing})
+        found = diarized.found if diarized else None
         return Heard(
             recording=recording,
-            transcripts=await asyncio.to_thread(_finished, transcripts, diarized, _cautions(pcm, diarized)),
+            transcripts=await asyncio.to_thread(join, transcripts, found, _cautions(pcm, diarized)),
             decode_s=decode_s,
             detect_s=job.detect_s,
             recognize_s=recognize_s,
             diarize_s=diarized.seconds if diarized else None,
         )
 
+    async def _hear_privately(
+        self,
+        job: Assignment,
+        private: PrivateJob,
+        pcm: Pcm,
+        diarizing: asyncio.Task[Diarized] | None,
+        *,
+        recording: Recording,
+        decode_s: float,
+    ) -> Heard:
+        """The words go sealed from the worker to the joining child: none of them is ever a value of this process."""
+        begun = time.monotonic()
+        async with start_joiner() as joiner:
+            sealed = await self._recognize_sealed(job, pcm, joiner)
+            recognize_s = time.monotonic() - begun
+            diarized = await diarizing if diarizing else None
+            record = replace(private.record, recording=recording)
+            found = diarized.found if diarized else None
+            result = await joiner.join(join_order(sealed, found, _cautions(pcm, diarized), record, private.privacy))
+        return Heard(
+            recording=recording,
+            transcripts=(),
+            decode_s=decode_s,
+            detect_s=job.detect_s,
+            recognize_s=recognize_s,
+            diarize_s=diarized.seconds if diarized else None,
+            private=result,
+        )
+
     async def _recognize(self, job: Assignment, pcm: Pcm, number: int) -> Transcript:
-        """One model's transcript. A recording that brought workers down twice gets one for itself, so that no other suffers."""
-        model = job.models[number]
-        request = RecognizeRequest(
+        """One model's transcript."""
+        request = await self._request(job, pcm, job.models[number])
+        return await self._persistently(self._pool.recognize, request, job, pcm, number)
+
+    async def _recognize_sealed(self, job: Assignment, pcm: Pcm, joiner: Joiner) -> Sealed:
+        request = replace(await self._request(job, pcm, job.models[0]), seal_to=joiner.public_key)
+        return await self._persistently(self._pool.recognize_sealed, request, job, pcm, 0)
+
+    async def _request(self, job: Assignment, pcm: Pcm, model: Model) -> RecognizeRequest:
+        return RecognizeRequest(
             job_id=job.label,
             model=model.id,
             model_dir=await asyncio.to_thread(self._shelf.path, model.id),
@@ -237,11 +302,14 @@ class Runner:
             pcm=pcm.layout,
             priority=_URGENCY[job.priority],
         )
+
+    async def _persistently(self, recognize: Recognize[T], request: RecognizeRequest, job: Assignment, pcm: Pcm, number: int) -> T:
+        """A recording that brought workers down twice gets one for itself, so that no other suffers."""
         while True:
             begun = time.monotonic()
             try:
                 alone = job.deaths >= MAX_RECOGNITION_DEATHS - 1
-                transcript = await self._pool.recognize(request, pcm.file.fd, job.recognition_events(number), alone=alone)
+                heard = await recognize(request, pcm.file.fd, job.recognition_events(number), alone=alone)
             except WorkerDied as died:
                 job.deaths += 1
                 log.warning("a worker died (%s) while it recognised job %s, for the %d. time", died.reason, job.label, job.deaths)
@@ -249,14 +317,16 @@ class Runner:
                     raise DeviceOutOfMemory if died.out_of_memory else WorkerCrashed(job.deaths) from died
                 job.start_over(number)
             else:
-                self._speeds.learn_recognize(model.id, job.recognition_s(begun), pcm.layout.duration)
-                return transcript
+                self._speeds.learn_recognize(request.model, job.recognition_s(begun), pcm.layout.duration)
+                return heard
 
-    async def _diarize(self, job: Assignment, pcm: Pcm) -> Diarized:
-        """Whatever goes wrong here, the words are kept."""
+    async def _diarize(self, job: Assignment, pcm: Pcm, voices: tuple[VoiceSample, ...]) -> Diarized:
+        """Whatever goes wrong here, the words are kept; only what was asked wrongly is refused (`InvalidField`)."""
         begun = time.monotonic()
         try:
-            found = await self._diarize_again(job, pcm)
+            found = await self._diarize_again(job, pcm, voices)
+        except InvalidField:
+            raise
         except ApplianceError as error:
             log.warning("job %s has no speakers: %s", job.label, error.message)
             found, reason = None, error.message
@@ -270,10 +340,10 @@ class Runner:
         job.show()
         return Diarized(found, time.monotonic() - begun, reason)
 
-    async def _diarize_again(self, job: Assignment, pcm: Pcm) -> Diarization:
+    async def _diarize_again(self, job: Assignment, pcm: Pcm, voices: tuple[VoiceSample, ...]) -> Diarization:
         """The last attempt is alone: a worker that dies takes those with it that only wait in it for their turn."""
         model_dir = await asyncio.to_thread(self._shelf.path, self._settings.diarization_model)
-        request = DiarizeRequest(job_id=job.label, model_dir=model_dir, speakers=job.options.speakers, pcm=pcm.layout)
+        request = DiarizeRequest(job.label, model_dir, job.options.speakers, pcm.layout, voices)
         for death in range(1, MAX_DIARIZATION_DEATHS + 1):
             try:
                 alone = death == MAX_DIARIZATION_DEATHS
@@ -310,18 +380,3 @@ def _cautions(pcm: Pcm, diarized: Diarized | None) -> tuple[Caution, ...]:
     if diarized and diarized.found is None:
         cautions.append(Caution("diarization_failed", f"The speakers could not be told apart: {diarized.reason}"))
     return tuple(cautions)
-
-
-def _finished(
-    transcripts: Sequence[Transcript], diarized: Diarized | None, cautions: tuple[Caution, ...]
-) -> tuple[Transcript, ...]:
-    """With speakers and the cautions that concern the recording as a whole. Takes seconds for long recordings."""
-    cautious = [replace(transcript, warnings=(*cautions, *transcript.warnings)) for transcript in transcripts]
-    if diarized is None or diarized.found is None:
-        return tuple(cautious)
-    return tuple(_with_speakers(transcript, diarized.found) for transcript in cautious)
-
-
-def _with_speakers(transcript: Transcript, found: Diarization) -> Transcript:
-    segments, speakers = assign_speakers(transcript.segments, found.exclusive)
-    return replace(transcript, segments=segments, speakers=speakers)
