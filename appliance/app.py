@@ -26,6 +26,7 @@ from appliance.errors import ApplianceError
 from appliance.jobs import Jobs
 from appliance.settings import Settings
 from appliance.store import Store, held_alone
+from appliance.tls import Door, Front
 from appliance.web import routes as web_routes
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,11 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 256 * 2**10  # of everything but recordings, which have a limit of their own
 
 
-def create_app(settings: Settings) -> AccessLog:
-    """The application as an ASGI server runs it. Starting raises `StartRefused` with what the operator should do."""
+def create_app(settings: Settings, door: Door | None = None) -> AccessLog:
+    """The application as an ASGI server runs it. Starting raises `StartRefused` with what the operator should do.
+
+    Without a door, whoever reaches it is answered, whatever Host they ask for.
+    """
     metrics = Metrics()
     app = Litestar(
         route_handlers=[*api_routes(), *web_routes()],
@@ -43,26 +47,27 @@ def create_app(settings: Settings) -> AccessLog:
         before_send=[add_security_headers],
         openapi_config=openapi_config(),
         request_max_body_size=MAX_BODY_BYTES,
-        lifespan=[_lifespan(settings, metrics)],
+        lifespan=[_lifespan(settings, metrics, door)],
         logging_config=None,
     )
-    return AccessLog(app, metrics.observe)
+    return AccessLog(Front(app, door) if door else app, metrics.observe)
 
 
 async def stop_jobs(app: AccessLog) -> None:
     """Take no more recordings, and see those that run to their end (`Jobs.stop`); whoever asks is still answered meanwhile."""
-    assert isinstance(app.wrapped, Litestar)
-    services = app.wrapped.state.services
+    application = app.wrapped.wrapped if isinstance(app.wrapped, Front) else app.wrapped
+    assert isinstance(application, Litestar)
+    services = application.state.services
     assert isinstance(services, Services)
     await services.jobs.stop()
 
 
-def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+def _lifespan(settings: Settings, metrics: Metrics, door: Door | None) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         try:
             with held_alone(settings.database_path):
-                async with _running(settings, metrics) as services:
+                async with _running(settings, metrics, door) as services:
                     app.state.services = services
                     yield
         except ApplianceError as error:
@@ -73,7 +78,7 @@ def _lifespan(settings: Settings, metrics: Metrics) -> Callable[[Litestar], Abst
 
 
 @asynccontextmanager
-async def _running(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> AsyncIterator[Services]:
     """Everything that lives as long as the appliance; stopped in the opposite order."""
     shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
     budget = MemoryBudget(settings.memory_budget_bytes, lambda: jobs.retry_after_s())  # noqa: PLW0108  # made below
@@ -85,7 +90,7 @@ async def _running(settings: Settings, metrics: Metrics) -> AsyncIterator[Servic
         await jobs.start()
         warming = asyncio.create_task(_warm(settings, shelf, pool))
         try:
-            yield Services(settings, jobs, store, shelf, budget, pool, metrics)
+            yield Services(settings, jobs, store, shelf, budget, pool, metrics, door=door)
         finally:
             warming.cancel()
             await jobs.stop()

@@ -722,6 +722,86 @@ class SealBroken(ApplianceError):
         )
 
 
+# --- share links ------------------------------------------------------------------------------------------------------
+
+
+class ShareEnded(ApplianceError):
+    """The link was good once; whoever holds it may know why it is not any more."""
+
+    status = 410
+
+
+class ShareExpired(ShareEnded):
+    code = "share_expired"
+
+    def __init__(self) -> None:
+        super().__init__("This link has expired.", "Ask whoever sent it for a new one.")
+
+
+class ShareRevoked(ShareEnded):
+    code = "share_revoked"
+
+    def __init__(self) -> None:
+        super().__init__("This link was withdrawn.", "Ask whoever sent it.")
+
+
+class ShareUsedUp(ShareEnded):
+    code = "share_used_up"
+
+    def __init__(self) -> None:
+        super().__init__("This link has been opened as often as it may be.", "Ask whoever sent it for a new one.")
+
+
+class SharePasswordWrong(ApplianceError):
+    code = "share_password_wrong"
+    status = 401
+
+    def __init__(self, *, was_sent: bool) -> None:
+        super().__init__(
+            "That is not the password of this link." if was_sent else "This link has a password.",
+            "Whoever sent the link knows the password.",
+            param="password",
+        )
+
+
+class SharePasswordPaused(ApplianceError):
+    code = "too_many_attempts"
+    status = 429
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(
+            f"The password of this link was wrong too often; wait {retry_after_s} seconds.",
+            "The right one works again after that.",
+            retry_after_s=retry_after_s,
+        )
+
+
+class ShareNotOpened(ApplianceError):
+    code = "share_not_opened"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("The transcript was not opened here, or more than half an hour ago.", "Open the link again.")
+
+
+class ShareBusy(ApplianceError):
+    code = "share_busy"
+    status = 429
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(
+            "Too many people have this link open at the moment.", "Try again a little later.", retry_after_s=retry_after_s
+        )
+
+
+class TooManyShares(ApplianceError):
+    code = "too_many_shares"
+    status = 409
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"This transcript has {limit} links already.", "Withdraw one that is not needed any more.")
+
+
 # --- accounts of elsewhere --------------------------------------------------------------------------------------------
 
 
@@ -1102,6 +1182,17 @@ class WrongHost(ApplianceError):
         super().__init__(
             "This appliance is not known by the name in that address.",
             "Use its own name or its IP address; an administrator adds more names with APPLIANCE_TLS_NAMES.",
+        )
+
+
+class TlsIsOff(ApplianceError):
+    code = "tls_is_off"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This appliance does not speak TLS itself, so there is nothing to confirm.",
+            "A proxy in front of it says for how long browsers insist on HTTPS.",
         )
 
 

@@ -22,6 +22,7 @@ from appliance.api.transcripts import (
     list_transcripts,
     read_transcript,
 )
+from appliance.api.trust import authority_as_der, authority_as_pem, confirm_trust, read_tls
 
 
 def routes() -> list[HTTPRouteHandler]:
@@ -46,4 +47,8 @@ def routes() -> list[HTTPRouteHandler]:
         liveness,
         readiness,
         metrics,
+        read_tls,
+        confirm_trust,
+        authority_as_pem,
+        authority_as_der,
     ]

@@ -15,6 +15,7 @@ from appliance.engine.pool import WorkerPool
 from appliance.jobs import Jobs
 from appliance.settings import Settings
 from appliance.store import Store
+from appliance.tls import Door
 
 ApiRequest = Request[Any, Any, State]
 
@@ -30,6 +31,7 @@ class Services:
     budget: MemoryBudget
     pool: WorkerPool
     metrics: Metrics
+    door: Door | None = None  # None: what stands in front of the application is somebody else's
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, State]) -> Services:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -17,17 +18,19 @@ from appliance.app import create_app, stop_jobs
 from appliance.audio.sandbox import forbid_dumps
 from appliance.catalogue import Catalogue, Shelf
 from appliance.cli.configuration import read_settings
-from appliance.cli.keys import opened_keys
+from appliance.cli.keys import opened_store
 from appliance.cli.preflight import preflight
 from appliance.cli.terminal import YELLOW, painted, say
 from appliance.errors import StartRefused
 from appliance.settings import Settings
+from appliance.tls import Door, Redirect, open_door
 
 log = logging.getLogger(__name__)
 
 app = typer.Typer()
 
 CONNECTIONS_END_S = 5
+REDIRECTS_AT_ONCE = 200
 
 
 @app.command(help="Run the appliance: the API and the web page on one port.")
@@ -40,8 +43,9 @@ def serve(
     settings = read_settings(host=host, port=port, device=device)
     start_logging(settings)
     preflight(settings)
-    with listening_socket(settings) as listener:
-        run_until_stopped(AnnouncingServer(settings, listener), listener)
+    door = open_door(settings)
+    with listening_socket(settings.host, settings.port) as listener, plain_socket(settings) as plain:
+        run_until_stopped(AnnouncingServer(settings, listener, door, plain), listener)
 
 
 def run_until_stopped(server: AnnouncingServer, listener: socket.socket) -> None:
@@ -71,36 +75,51 @@ def is_news(record: logging.LogRecord) -> bool:
     return "appliance.errors." not in record.getMessage()
 
 
-def listening_socket(settings: Settings) -> socket.socket:
+def listening_socket(host: str, port: int, option: str = "--port") -> socket.socket:
     """Bound before anything heavy starts, so that a taken port is said at once. Raises StartRefused."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         raise StartRefused(
-            f"The appliance cannot listen on {settings.host}:{settings.port}: {error.strerror}.",
-            "Another program may use this port (an appliance that runs already?); choose another with --port.",
+            f"The appliance cannot listen on {host}:{port}: {error.strerror}.",
+            f"Another program may use this port (an appliance that runs already?); choose another with {option}.",
         ) from error
     return listener
 
 
-class AnnouncingServer(uvicorn.Server):
-    """Says where it is to be found, once it really is."""
+def plain_socket(settings: Settings) -> AbstractContextManager[socket.socket | None]:
+    """Of the port that only sends people on to HTTPS; None where there is none. Raises StartRefused."""
+    if settings.tls == "off" or not settings.http_port:
+        return nullcontext()
+    return listening_socket(settings.host, settings.http_port, "APPLIANCE_HTTP_PORT")
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+
+class AnnouncingServer(uvicorn.Server):
+    """Says where it is to be found, once it really is. With it live the port of plain HTTP and the care for the certificate."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, door: Door, plain: socket.socket | None = None) -> None:
         self._settings = settings
-        self._address = f"http://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
-        self._app = create_app(settings)
-        super().__init__(server_config(settings, self._app))
+        self._door = door
+        self._plain = plain
+        port = settings.public_port or listener.getsockname()[1]
+        self._address = f"{'https' if door.context else 'http'}://{_shown_host(settings.host)}:{port}"
+        self._redirects = redirect_server(door, port)
+        self._app = create_app(settings, door)
+        super().__init__(server_config(self._app, door))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        if self.started:
-            for line in await announcement(self._settings, self._address):
-                say(line)
+        if not self.started:
+            return
+        if self._plain:
+            await self._redirects.startup([self._plain])
+        self._watch = asyncio.create_task(self._door.watch())
+        for line in await announcement(self._settings, self._address, self._door):
+            say(line)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Jobs end first, while their clients still get an answer and others a 503; a second Ctrl-C cuts that short."""
@@ -111,10 +130,18 @@ class AnnouncingServer(uvicorn.Server):
             if not ending.cancel():
                 await ending
         finally:
+            await self._close_doors()
             await super().shutdown(sockets)
 
+    async def _close_doors(self) -> None:
+        if self.started:
+            self._watch.cancel()
+            if self._plain:
+                await self._redirects.shutdown([self._plain])
 
-def server_config(settings: Settings, app: AccessLog) -> uvicorn.Config:
+
+def server_config(app: AccessLog, door: Door) -> uvicorn.Config:
+    context = door.context
     return uvicorn.Config(
         app,
         loop="uvloop",
@@ -123,16 +150,49 @@ def server_config(settings: Settings, app: AccessLog) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         date_header=True,
+        ssl_context_factory=(lambda *_: context) if context else None,
+        proxy_headers=context is None,  # behind TLS of its own, nobody else speaks for a client
         # The jobs have ended by then; whoever still holds a connection open does not hold the stop up for ever.
         timeout_graceful_shutdown=CONNECTIONS_END_S,
     )
 
 
-async def announcement(settings: Settings, address: str) -> list[str]:
-    lines = ["", f"The appliance is at {address}", *await asyncio.to_thread(model_lines, settings), *await key_lines(settings)]
-    if settings.host not in ("127.0.0.1", "localhost", "::1"):
-        lines.append(painted("Others on this network can reach it, and what they send is not encrypted on the way.", YELLOW))
+def redirect_server(door: Door, public_port: int) -> uvicorn.Server:
+    """It shares the event loop and the end of the main one, and has nothing of its own to start."""
+    config = uvicorn.Config(
+        Redirect(door, public_port),
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        limit_concurrency=REDIRECTS_AT_ONCE,
+        timeout_graceful_shutdown=1,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    return server
+
+
+async def announcement(settings: Settings, address: str, door: Door) -> list[str]:
+    models = await asyncio.to_thread(model_lines, settings)
+    lines = ["", f"The appliance is at {address}", *models, *await key_lines(settings), *trust_lines(settings, address, door)]
     return [*lines, "Ctrl-C stops it.", ""]
+
+
+def trust_lines(settings: Settings, address: str, door: Door) -> list[str]:
+    """How a browser comes to trust what it sees, until somebody has said that it does."""
+    if door.context is None and settings.host not in ("127.0.0.1", "localhost", "::1"):
+        return [painted("Others on this network can reach it, and what they send is not encrypted on the way to it.", YELLOW)]
+    if door.authority is None or door.trust_confirmed:
+        return []
+    return [
+        f"Browsers warn until they trust its authority; {address}/trust says how. Its fingerprint (SHA-256):",
+        f"  {door.authority.fingerprint}",
+    ]
 
 
 def model_lines(settings: Settings) -> list[str]:
@@ -144,8 +204,8 @@ def model_lines(settings: Settings) -> list[str]:
 
 
 async def key_lines(settings: Settings) -> list[str]:
-    async with opened_keys(settings) as keys:
-        valid = [key for key in await keys.list() if key.is_valid(datetime.now(UTC))]
+    async with opened_store(settings) as store:
+        valid = [key for key in await store.keys.list() if key.is_valid(datetime.now(UTC))]
     if valid:
         return []
     return ["There is no valid API key yet, and nothing opens without one: run 'appliance keys create NAME'."]

@@ -57,6 +57,14 @@ class Authority:
         return to_pem(self._key, [self.certificate])
 
     @property
+    def name(self) -> str:
+        return str(self.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+    @property
+    def not_after(self) -> datetime:
+        return self.certificate.not_valid_after_utc
+
+    @property
     def fingerprint(self) -> str:
         return fingerprint(self.certificate)
 

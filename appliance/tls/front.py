@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -10,11 +10,12 @@ import msgspec
 from appliance.errors import WrongHost
 from appliance.tls.door import Door
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+# ASGI's; every framework has types of its own for them.
+Scope = Any
+Message = Any
+Receive = Any
+Send = Any
+Asgi = Any
 
 
 class Front:

@@ -74,6 +74,11 @@ def page(request: Request[Any, Any, Any]) -> Response[bytes]:
     return _answer(request, FILES["index.html"])
 
 
+@get("/trust", include_in_schema=False, sync_to_thread=False)
+def trust_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+    return _answer(request, FILES["trust.html"])
+
+
 @get("/static/{name:str}", include_in_schema=False, sync_to_thread=False)
 def static_file(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
     if name not in FILES:
@@ -83,4 +88,6 @@ def static_file(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
 
 def routes() -> list[Router]:
     """The page at `/` and its files under `/static/`; no key is needed to load them, and they hold no data."""
-    return [Router("/", route_handlers=[page, static_file], response_headers=SECURITY_HEADERS, opt={"access": "public"})]
+    return [
+        Router("/", route_handlers=[page, trust_page, static_file], response_headers=SECURITY_HEADERS, opt={"access": "public"})
+    ]

@@ -20,10 +20,18 @@ from typer.testing import CliRunner
 from appliance.api.access_log import AccessLog
 from appliance.app import create_app, stop_jobs
 from appliance.cli import keys, serve
-from appliance.cli.serve import AnnouncingServer, announcement, listening_socket, server_config, start_logging
+from appliance.cli.serve import (
+    AnnouncingServer,
+    announcement,
+    listening_socket,
+    plain_socket,
+    server_config,
+    start_logging,
+)
 from appliance.errors import StartRefused
 from appliance.settings import Settings
 from appliance.store import Scope, held_alone
+from appliance.tls import open_door
 
 MakeSettings = Callable[..., Settings]
 SERVE = [sys.executable, "-m", "appliance.cli", "serve", "--port", "0"]
@@ -41,46 +49,62 @@ def test_a_taken_port_is_refused_before_anything_starts(settings: MakeSettings) 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(StartRefused, match="Address already in use") as caught:
-            listening_socket(settings(port=taken.getsockname()[1]))
-    assert "--port" in caught.value.hint
+            listening_socket("127.0.0.1", taken.getsockname()[1])
+        assert "--port" in caught.value.hint
+        with pytest.raises(StartRefused) as caught:
+            plain_socket(settings(http_port=taken.getsockname()[1]))
+    assert "APPLIANCE_HTTP_PORT" in caught.value.hint
 
 
-def test_port_0_is_a_free_one(settings: MakeSettings) -> None:
-    with listening_socket(settings(port=0)) as listener:
+def test_port_0_is_a_free_one() -> None:
+    with listening_socket("127.0.0.1", 0) as listener:
         assert listener.getsockname()[1] > 0
 
 
 def test_the_web_servers_own_log_of_requests_is_off(settings: MakeSettings) -> None:
     """TRAPS 3: that log holds query strings, and on WebSockets the key stands in them."""
-    assert server_config(settings(), create_app(settings())).access_log is False
+    assert server_config(create_app(settings()), open_door(settings())).access_log is False
+
+
+def announced(settings: Settings, address: str = "https://127.0.0.1:8443") -> str:
+    return "\n".join(asyncio.run(announcement(settings, address, open_door(settings))))
 
 
 def test_the_first_start_says_what_is_missing(settings: MakeSettings) -> None:
-    said = "\n".join(asyncio.run(announcement(settings(), "http://127.0.0.1:8080")))
-    assert "http://127.0.0.1:8080" in said
+    said = announced(settings())
+    assert "https://127.0.0.1:8443" in said
     assert "appliance models fetch" in said
     assert "appliance keys create" in said
     assert "not encrypted" not in said
 
 
+def test_the_fingerprint_to_compare_is_said_until_somebody_has_confirmed_it(settings: MakeSettings) -> None:
+    door = open_door(settings())
+    assert door.authority
+    assert door.authority.fingerprint in announced(settings())
+    assert "https://127.0.0.1:8443/trust" in announced(settings())
+    door.confirm_trust()
+    assert "/trust" not in announced(settings())
+
+
 def test_a_site_with_a_key_is_not_told_to_make_one(settings: MakeSettings) -> None:
     CliRunner().invoke(keys.app, ["create", "somebody"])
-    assert "keys create" not in "\n".join(asyncio.run(announcement(settings(), "http://127.0.0.1:8080")))
+    assert "keys create" not in announced(settings())
 
 
 def test_a_site_whose_only_key_has_expired_is_told_to_make_one(settings: MakeSettings) -> None:
     async def expired() -> None:
-        async with keys.opened_keys(settings()) as known:
-            await known.create("somebody", [Scope.READ], datetime.now(UTC) - timedelta(days=1))
+        async with keys.opened_store(settings()) as store:
+            await store.keys.create("somebody", [Scope.READ], datetime.now(UTC) - timedelta(days=1))
 
     asyncio.run(expired())
-    assert "keys create" in "\n".join(asyncio.run(announcement(settings(), "http://127.0.0.1:8080")))
+    assert "keys create" in announced(settings())
 
 
-def test_listening_on_the_network_is_said_plainly(settings: MakeSettings) -> None:
-    """Until TLS comes, what is sent over the network can be read there."""
-    said = "\n".join(asyncio.run(announcement(settings(host="0.0.0.0"), "http://box:8080")))
-    assert "not encrypted" in said
+def test_listening_on_the_network_without_tls_is_said_plainly(settings: MakeSettings) -> None:
+    plain = settings(host="0.0.0.0", tls="off", tls_off_confirmed=True)
+    assert "not encrypted" in announced(plain, "http://box:8080")
+    assert "not encrypted" not in announced(settings(host="0.0.0.0"))
 
 
 @pytest.mark.usefixtures("settings")
@@ -103,8 +127,8 @@ def test_jobs_end_while_the_appliance_still_answers(settings: MakeSettings, monk
         statuses.append((answer.status_code, answer.json()["reason"]))
 
     monkeypatch.setattr(serve, "stop_jobs", ask_meanwhile)
-    with listening_socket(settings(port=0)) as listener:
-        server = AnnouncingServer(settings(), listener)
+    with listening_socket("127.0.0.1", 0) as listener:
+        server = AnnouncingServer(settings(tls="off"), listener, open_door(settings(tls="off")))
         asyncio.run(stopped(server, listener))
     assert statuses == [(503, "shutting down")]
 
@@ -121,8 +145,8 @@ def test_a_second_ctrl_c_does_not_wait_for_jobs(settings: MakeSettings, monkeypa
         await asyncio.Event().wait()
 
     monkeypatch.setattr(serve, "stop_jobs", forever)
-    with listening_socket(settings(port=0)) as listener:
-        server = AnnouncingServer(settings(), listener)
+    with listening_socket("127.0.0.1", 0) as listener:
+        server = AnnouncingServer(settings(), listener, open_door(settings()))
         server.force_exit = True
 
         async def shut() -> None:
