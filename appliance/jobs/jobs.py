@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -60,6 +60,17 @@ _RECORD_AGAIN_S = 5.0
 _MAX_RETRY_AFTER_S = 3600
 
 
+class Permit(Protocol):
+    """What a licence says to recordings: `licensing.Licensing`. Those that are queued or running are never asked about again."""
+
+    @property
+    def concurrent_jobs(self) -> int | None:
+        """More of them wait; None: no limit."""
+
+    def check_new_job(self) -> None:
+        """Raises `LicenceRefusal`."""
+
+
 class _Run:
     """A job's private side."""
 
@@ -87,8 +98,17 @@ class _Run:
 class Jobs:
     """Lives on one event loop. `store` may be None where nothing is kept (`appliance transcribe`)."""
 
-    def __init__(self, settings: Settings, store: Store | None, pool: WorkerPool, shelf: Shelf, budget: MemoryBudget) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store | None,
+        pool: WorkerPool,
+        shelf: Shelf,
+        budget: MemoryBudget,
+        permit: Permit | None = None,
+    ) -> None:
         self.draining = False
+        self._permit = permit
         self._stopping = False  # the time to drain is over
         self._settings = settings
         self._store = store
@@ -141,7 +161,7 @@ class Jobs:
         """Accept a recording, or give the job that the same Idempotency-Key already has.
 
         The upload is taken over, also when this raises: `QueueFull`, `Draining`, `UnknownModel`, `ModelNotInstalled`,
-        `ModelDamaged`, `DeviceUnavailable`, `IdempotencyMismatch`, `NotAvailable`, `DiskFull`.
+        `ModelDamaged`, `DeviceUnavailable`, `IdempotencyMismatch`, `NotAvailable`, `DiskFull`, `LicenceRefusal`.
         """
         admission = self._spawn(self._take_over(submission))
         try:
@@ -151,7 +171,10 @@ class Jobs:
             raise
 
     def check_room(self) -> None:
-        """Before an upload is read: raises `Draining`, `DeviceUnavailable`, `QueueFull` or `MemoryFull`, as `submit` would."""
+        """Before an upload is read, as `submit` would.
+
+        Raises `LicenceRefusal`, `Draining`, `DeviceUnavailable`, `QueueFull`, `MemoryFull`.
+        """
         self._check_open()
         if len(self._line) >= self._settings.max_waiting_jobs:
             raise QueueFull(len(self._line), self.retry_after_s())
@@ -243,6 +266,8 @@ class Jobs:
         return self._enqueue(_Run(Job(record, keep=record.id > 0), submission, models, self._speeds, fingerprint))
 
     def _check_open(self) -> None:
+        if self._permit:
+            self._permit.check_new_job()
         if self.draining:
             raise Draining
         self._pool.check_usable()
@@ -323,9 +348,13 @@ class Jobs:
     # --- running ------------------------------------------------------------------------------------------------------
 
     def _fill_places(self) -> None:
-        while len(self._line) and len(self._runs) - len(self._line) < self._places:
+        while len(self._line) and len(self._runs) - len(self._line) < self._allowed_places():
             self._begin(self._line.take())
         self._tell_positions()
+
+    def _allowed_places(self) -> int:
+        limit = self._permit.concurrent_jobs if self._permit else None
+        return self._places if limit is None else min(self._places, limit)
 
     def _begin(self, run: _Run) -> None:
         run.started_at = time.monotonic()
