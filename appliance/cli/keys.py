@@ -16,7 +16,7 @@ from appliance.cli.configuration import read_settings
 from appliance.cli.terminal import say
 from appliance.errors import InvalidField
 from appliance.settings import Settings
-from appliance.store import ApiKeys, KeyRecord, Scope, Store
+from appliance.store import KeyRecord, Scope, Store
 
 app = typer.Typer(no_args_is_help=True, help="Who may call the API.")
 
@@ -78,27 +78,31 @@ def _moment(text: str, now: datetime) -> datetime:
 
 
 @asynccontextmanager
-async def opened_keys(settings: Settings) -> AsyncIterator[ApiKeys]:
+async def opened_store(settings: Settings) -> AsyncIterator[Store]:
     store = await Store.open(settings.database_path)
     try:
-        yield store.keys
+        yield store
     finally:
         await store.close()
 
 
 async def _create(settings: Settings, name: str, scopes: list[Scope], ends_at: datetime | None) -> tuple[KeyRecord, str]:
-    async with opened_keys(settings) as keys:
-        return await keys.create(name, scopes, ends_at)
+    async with opened_store(settings) as store:
+        record, secret = await store.keys.create(name, scopes, ends_at)
+        await store.audit.record("key.created", "console", record.id, admin=Scope.ADMIN in record.scopes)
+        return record, secret
 
 
 async def _list(settings: Settings) -> tuple[KeyRecord, ...]:
-    async with opened_keys(settings) as keys:
-        return await keys.list()
+    async with opened_store(settings) as store:
+        return await store.keys.list()
 
 
 async def _revoke(settings: Settings, key: str) -> KeyRecord:
-    async with opened_keys(settings) as keys:
-        return await keys.revoke(identify(key, await keys.list()))
+    async with opened_store(settings) as store:
+        record = await store.keys.revoke(identify(key, await store.keys.list()))
+        await store.audit.record("key.revoked", "console", record.id)
+        return record
 
 
 def identify(key: str, records: tuple[KeyRecord, ...]) -> str:

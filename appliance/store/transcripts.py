@@ -275,6 +275,7 @@ def insert_transcript(db: Database, new: NewTranscript) -> TranscriptRecord:
     if new.options.private:
         db.conn.execute("INSERT INTO private_transcripts (transcript_id) VALUES (?)", (found["id"],))
     index_title(db, found["id"], new.title)
+    append_audit(db, "transcript.created", new.owner, str(found["id"]))
     return read_record(found)
 
 

@@ -92,7 +92,7 @@ async def test_erasing_works_on_a_full_disk_and_makes_room(small_disk: Path, any
     for transcript_id in saved[:2]:
         assert await store.transcripts.erase(transcript_id, own_reach("key_a"))
     assert raw_size(small_disk / "appliance.db.reserve") == kept, "and is ready for the next full disk"
-    assert [entry.event for entry in await store.audit.page()] == ["transcript.erased"] * 2
+    assert [entry.event for entry in await store.audit.page()][-2:] == ["transcript.erased"] * 2
     size_bytes = path.stat().st_size
     saved += [(await save(store, LONG)).id for _ in range(2)]
     await check_everything_saved_is_there(store, path, saved[2:])
