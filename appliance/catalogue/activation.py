@@ -15,20 +15,25 @@ _AT_FDCWD = -100
 
 
 def activate(staging: Path, target: Path) -> None:
+    """`put_in_place`, with a sentence for what can go wrong. Raises FetchFailed."""
+    try:
+        put_in_place(staging, target)
+    except OSError as error:
+        raise FetchFailed(f"{target} cannot be put in place: {error.strerror}.", "Check the folder's permissions.") from error
+
+
+def put_in_place(staging: Path, target: Path) -> None:
     """Make `staging` the folder `target`; what stood there is deleted afterwards. Both on one file system.
 
     Everything is on the disk before the one rename that counts.
     """
-    try:
-        _sync(staging)
-        if target.exists():
-            _exchange(staging, target)
-        else:
-            staging.rename(target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise FetchFailed(f"{target} cannot be put in place: {error.strerror}.", "Check the folder's permissions.") from error
-    shutil.rmtree(staging, ignore_errors=True)  # now the old model, if there was one
+    sync_tree(staging)
+    if target.exists():
+        _exchange(staging, target)
+    else:
+        staging.rename(target)
+    sync_folder(target.parent)
+    shutil.rmtree(staging, ignore_errors=True)  # now what stood there, if anything did
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -45,17 +50,19 @@ def _exchange(one: Path, other: Path) -> None:
     aside.rename(one)
 
 
-def _sync(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            continue
         if path.is_dir():
-            _sync_folder(path)
+            sync_folder(path)
         else:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -38,7 +38,6 @@ class Switch(Value, frozen=True):
 class ReleasedModel(Value, frozen=True):
     model: Model
     folder: str  # below the release
-    changed: bool  # against the release that was in use when it was imported
 
 
 class ReleaseRecord(Value, frozen=True):
@@ -48,6 +47,7 @@ class ReleaseRecord(Value, frozen=True):
     version: int
     imported_at: datetime
     models: tuple[ReleasedModel, ...]
+    blobs: tuple[str, ...]  # SHA-256 of all that it needs, its trials included
     note: str = ""  # the maker's words
 
     @property
