@@ -11,10 +11,12 @@ from appliance.store.idempotency import Claim, IdempotencyKeys
 from appliance.store.keys import ApiKeys, KeyRecord, Scope
 from appliance.store.links import Link, Purpose
 from appliance.store.people import KnownElsewhere, Offer, People, PersonEdit
-from appliance.store.reach import UNLIMITED, Reach, Right, own_reach
+from appliance.store.reach import SYSTEM, UNLIMITED, Reach, Right, own_reach
+from appliance.store.retention import MAX_DAYS, Retention, erase_after
 from appliance.store.search import Snippet
 from appliance.store.second_factors import SecondFactors, provisioning_uri
 from appliance.store.sessions import NewSession, Session, Sessions
+from appliance.store.shares import NewShare, Share, Shares, View
 from appliance.store.standing import EVERYDAY, MemberRole, Membership, Person, PersonRole, PersonState, Standing
 from appliance.store.store import Store
 from appliance.store.transcripts import NewTranscript, Page, Transcripts
@@ -23,6 +25,8 @@ from appliance.store.workspaces import Asker, Member, Workspace, Workspaces
 
 __all__ = [
     "EVERYDAY",
+    "MAX_DAYS",
+    "SYSTEM",
     "UNLIMITED",
     "ApiKeys",
     "Asker",
@@ -42,6 +46,7 @@ __all__ = [
     "MemberRole",
     "Membership",
     "NewSession",
+    "NewShare",
     "NewTranscript",
     "Offer",
     "Page",
@@ -53,6 +58,7 @@ __all__ = [
     "PrivateState",
     "Purpose",
     "Reach",
+    "Retention",
     "Revision",
     "Right",
     "Scope",
@@ -60,6 +66,8 @@ __all__ = [
     "SegmentEdit",
     "Session",
     "Sessions",
+    "Share",
+    "Shares",
     "Snippet",
     "Standing",
     "Store",
@@ -69,8 +77,10 @@ __all__ = [
     "UsageTotals",
     "Used",
     "Verified",
+    "View",
     "Workspace",
     "Workspaces",
+    "erase_after",
     "held_alone",
     "own_reach",
     "provisioning_uri",

@@ -239,6 +239,14 @@ CREATE TABLE retention (
     owner TEXT PRIMARY KEY,
     days INTEGER NOT NULL  -- 0: keep
 ) STRICT;
+CREATE TRIGGER keys_stay_revoked AFTER UPDATE OF revoked_at ON keys WHEN NEW.revoked_at IS NOT NULL
+    BEGIN INSERT OR IGNORE INTO tombstones VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%f000+00:00')); END;
+CREATE TRIGGER keys_stay_erased AFTER DELETE ON keys
+    BEGIN INSERT OR IGNORE INTO tombstones VALUES (OLD.id, strftime('%Y-%m-%dT%H:%M:%f000+00:00')); END;
+CREATE TRIGGER people_stay_erased AFTER DELETE ON people
+    BEGIN INSERT OR IGNORE INTO tombstones VALUES (OLD.id, strftime('%Y-%m-%dT%H:%M:%f000+00:00')); END;
+CREATE TRIGGER workspaces_stay_erased AFTER DELETE ON workspaces
+    BEGIN INSERT OR IGNORE INTO tombstones VALUES (OLD.id, strftime('%Y-%m-%dT%H:%M:%f000+00:00')); END;
 """
 
 LICENCE_MARK = """
@@ -246,6 +254,32 @@ CREATE TABLE licence_mark (
     id INTEGER PRIMARY KEY CHECK (id = 1),  -- there is one
     sealed BLOB NOT NULL  -- what licensing/mark.py knows of time, with its HMAC
 ) STRICT;
+"""
+
+SHARES = """
+CREATE TABLE shares (
+    id TEXT PRIMARY KEY,
+    sha256 BLOB NOT NULL UNIQUE,  -- of the token in the link
+    transcript_id INTEGER NOT NULL REFERENCES transcripts (id) ON DELETE CASCADE,
+    made_by TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT,
+    revoked_at TEXT,
+    max_views INTEGER,
+    views INTEGER NOT NULL DEFAULT 0,
+    last_viewed_at TEXT,
+    password TEXT,  -- argon2id in the PHC format
+    attempts INTEGER NOT NULL DEFAULT 0,  -- at the password since the last that was right
+    next_attempt_at TEXT
+) STRICT;
+CREATE INDEX shares_by_transcript ON shares (transcript_id);
+CREATE TABLE share_views (
+    sha256 BLOB PRIMARY KEY,
+    share_id TEXT NOT NULL REFERENCES shares (id) ON DELETE CASCADE,
+    expires_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX share_views_by_share ON share_views (share_id);
+CREATE INDEX share_views_by_expiry ON share_views (expires_at);
 """
 
 
@@ -279,6 +313,11 @@ def m005_tombstones_and_retention(db: Database) -> None:
 @migrations()  # type: ignore[untyped-decorator]
 def m006_mark_of_the_licence_s_clock(db: Database) -> None:
     db.executescript(LICENCE_MARK)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m007_links_to_transcripts(db: Database) -> None:
+    db.executescript(SHARES)
 
 
 def migrate(db: Database) -> None:

@@ -22,8 +22,10 @@ from appliance.store.local_key import LocalKey
 from appliance.store.migrations import migrate
 from appliance.store.passwords import Passwords
 from appliance.store.people import People
+from appliance.store.retention import Retention
 from appliance.store.second_factors import SecondFactors
 from appliance.store.sessions import Sessions
+from appliance.store.shares import Shares
 from appliance.store.threads import Readers, Writer
 from appliance.store.transcripts import Transcripts
 from appliance.store.usage import Usage
@@ -50,8 +52,10 @@ class Store:
         self.keys = ApiKeys(self._writer, self._readers)
         self.idempotency = IdempotencyKeys(self._writer)
         self.webhooks = Deliveries(self._writer, self._readers)
+        self.retention = Retention(self._writer, self._readers, eraser)
         self.audit = Audit(self._writer, self._readers)
         self.usage = Usage(self._writer, self._readers)
+        self.shares = Shares(self._writer, self._readers, self.passwords)
         self.licence_mark = LicenceMark(self._writer, self._readers)
 
     @classmethod
