@@ -16,10 +16,10 @@ from appliance.api.auth import caller
 from appliance.api.fields import Fields
 from appliance.api.services import ApiRequest, Services
 from appliance.api.site_models import resolve_model
-from appliance.audio.upload import Form, Upload, UploadLimits, body_chunks, receive_body, receive_form
+from appliance.audio.upload import MAX_FIELD_BYTES, Form, Upload, UploadLimits, body_chunks, receive_body, receive_form
 from appliance.domain import Priority, TranscribeOptions, Value
 from appliance.errors import InvalidField, MissingFile, UnsupportedBody
-from appliance.jobs import Job, Submission
+from appliance.jobs import Job, KnownVoice, Privacy, Submission
 
 MAX_FILENAME_CHARS = 200
 FORM = "multipart/form-data"
@@ -35,6 +35,8 @@ class Ask(Value, frozen=True):
     title: str = ""
     priority: Priority | None = None  # None: the site's default
     callback_url: str | None = None
+    privacy: Privacy | None = None
+    known_voices: tuple[KnownVoice, ...] = ()
     response_format: str = "json"
 
 
@@ -49,6 +51,7 @@ async def submit(
     *,
     keep: bool,
     raw_body: bool = True,
+    max_field_bytes: int = MAX_FIELD_BYTES,
 ) -> tuple[Job, A]:
     """Receive the recording and hand it to the queue.
 
@@ -59,7 +62,7 @@ async def submit(
     query = list(request.query_params.multi_items())
     _check_query(request, services, Fields(query, known), parse)
     services.jobs.check_room()
-    form = await _receive(request, services, raw_body=raw_body)
+    form = await _receive(request, services, raw_body=raw_body, max_field_bytes=max_field_bytes)
     upload = form.upload
     if upload is None:
         raise MissingFile
@@ -98,15 +101,17 @@ def _submission(request: ApiRequest, services: Services, ask: Ask, upload: Uploa
         owner=caller(request).owner_id,
         priority=ask.priority or services.settings.default_priority,
         callback_url=ask.callback_url,
+        privacy=ask.privacy,
+        known_voices=ask.known_voices,
     )
 
 
 # --- the body ---------------------------------------------------------------------------------------------------------
 
 
-async def _receive(request: ApiRequest, services: Services, *, raw_body: bool) -> Form:
+async def _receive(request: ApiRequest, services: Services, *, raw_body: bool, max_field_bytes: int) -> Form:
     kind = _content_type(request)
-    limits = UploadLimits(services.settings.max_upload_bytes, services.settings.upload_stall_timeout_s)
+    limits = UploadLimits(services.settings.max_upload_bytes, services.settings.upload_stall_timeout_s, max_field_bytes)
     declared = request.content_length
     if kind == FORM:
         return await receive_form(

@@ -17,6 +17,7 @@ from appliance.api.errors import OPENAI
 from appliance.api.intake import submit
 from appliance.api.openai_answers import MEDIA_TYPES, diarized_json, plain_json, render_document, verbose_json
 from appliance.api.openai_fields import (
+    MAX_VOICE_BYTES,
     TRANSCRIPTION_FIELDS,
     TRANSLATION_FIELDS,
     OpenAiAsk,
@@ -43,7 +44,9 @@ from appliance.jobs import Job
 async def create_transcription(request: ApiRequest) -> Response[Any]:
     services = services_of(request)
     parse = partial(parse_transcription, services=services)
-    job, ask = await submit(request, services, TRANSCRIPTION_FIELDS, parse, keep=False, raw_body=False)
+    job, ask = await submit(
+        request, services, TRANSCRIPTION_FIELDS, parse, keep=False, raw_body=False, max_field_bytes=MAX_VOICE_BYTES
+    )
     return await (_stream if ask.stream else _whole)(request, services, job, ask)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any
 
 from appliance.api.language_names import language_name
@@ -76,13 +77,13 @@ def diarized_json(transcript: Transcript) -> Json:
         "task": "transcribe",
         "duration": transcript.duration,
         "text": transcript.text,
-        "segments": diarized_segments(transcript.segments),
+        "segments": diarized_segments(transcript),
         "usage": usage(transcript.duration),
     }
 
 
-def diarized_segments(segments: Sequence[Segment]) -> list[Json]:
-    letters = speaker_letters(segments)
+def diarized_segments(transcript: Transcript) -> list[Json]:
+    called = speakers_called(transcript)
     return [
         {
             "type": "transcript.text.segment",
@@ -90,16 +91,18 @@ def diarized_segments(segments: Sequence[Segment]) -> list[Json]:
             "start": segment.start,
             "end": segment.end,
             "text": segment.text,
-            "speaker": letters[segment.speaker],
+            "speaker": called[segment.speaker],
         }
-        for segment in segments
+        for segment in transcript.segments
     ]
 
 
-def speaker_letters(segments: Iterable[Segment]) -> dict[str | None, str]:
-    """A, B, … Z, AA, AB, … in the order in which they first speak."""
-    labels = list(dict.fromkeys(segment.speaker for segment in segments))
-    return {label: _letters(position) for position, label in enumerate(labels)}
+def speakers_called(transcript: Transcript) -> dict[str | None, str]:
+    """Known speakers by their names, the others A, B, … Z, AA, AB, … in the order in which they first speak."""
+    names = {speaker.label: speaker.name for speaker in transcript.speakers if speaker.name}
+    labels = dict.fromkeys(segment.speaker for segment in transcript.segments)
+    letters = (_letters(position) for position in count())
+    return {label: names.get(label or "") or next(letters) for label in labels}
 
 
 def _letters(position: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from typing import Literal
 
 import msgspec
@@ -13,6 +16,7 @@ from appliance.api.site_models import check_capabilities, resolve_model
 from appliance.catalogue import Model
 from appliance.domain import Task, TranscribeOptions, Value
 from appliance.errors import InvalidField, NotAvailable, UnknownField
+from appliance.jobs import KnownVoice
 
 TRANSLATION_FIELDS = ("model", "prompt", "response_format", "temperature")
 VAD_FIELDS = ("type", "prefix_padding_ms", "silence_duration_ms", "threshold")
@@ -33,6 +37,9 @@ TRANSLATION_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 TRANSCRIPTION_FORMATS = (*TRANSLATION_FORMATS, "diarized_json")
 STREAMED_FORMATS = ("json", "text", "diarized_json")
 MAX_KNOWN_SPEAKERS = 4
+MAX_VOICE_BYTES = 12 * 2**20  # of all fields but the recording: four samples of 10 s, 48 kHz, stereo, as data URLs
+DATA_URL = re.compile(r"data:(?:(?:audio|video)/[\w.+-]+|application/octet-stream)?(?:;[\w=.+-]+)*;base64,", re.ASCII)
+MAX_NAME_CHARS = 200
 MAX_PADDING_MS = 10_000
 
 
@@ -64,10 +71,10 @@ def parse_transcription(fields: Fields, services: Services) -> OpenAiAsk:
     response_format = fields.choice("response_format", TRANSCRIPTION_FORMATS) or "json"
     options = read_options(fields, model, "transcribe", response_format)
     check_capabilities(model, options)
-    refuse_known_speakers(fields)
     ask = OpenAiAsk(
         options=options,
         models=(model.id,),
+        known_voices=read_known_speakers(fields, response_format),
         response_format=response_format,
         granularities=read_granularities(fields, response_format),
         logprobs=read_logprobs(fields, response_format),
@@ -124,16 +131,31 @@ def read_stream(fields: Fields, response_format: str) -> bool:
     return stream
 
 
-def refuse_known_speakers(fields: Fields) -> None:
-    """Names belong to reference samples, and matching voices to samples is not built yet: said, rather than ignored."""
+def read_known_speakers(fields: Fields, response_format: str) -> tuple[KnownVoice, ...]:
+    """A name and a sample of the voice, 2 to 10 s as a data URL, for each."""
     names, samples = fields.many("known_speaker_names"), fields.many("known_speaker_references")
     if max(len(names), len(samples)) > MAX_KNOWN_SPEAKERS:
         raise InvalidField("known_speaker_names", f"may hold {MAX_KNOWN_SPEAKERS} at most")
     if len(names) != len(samples):
         raise InvalidField("known_speaker_references", f"must hold one sample for each of the {len(names)} known_speaker_names")
-    if names:
-        reason = "voices are not matched to reference samples"
-        raise NotAvailable("known_speaker_references", reason, "Leave both fields out; speakers are then called A, B, and so on.")
+    if len(set(names)) < len(names) or any(not name.strip() or len(name) > MAX_NAME_CHARS for name in names):
+        raise InvalidField("known_speaker_names", f"must hold different names of 1 to {MAX_NAME_CHARS} characters")
+    if names and response_format != "diarized_json":
+        raise InvalidField("known_speaker_names", "needs 'response_format=diarized_json'")
+    return tuple(KnownVoice(name, _from_data_url(sample)) for name, sample in zip(names, samples, strict=True))
+
+
+def _from_data_url(text: str) -> bytes:
+    start = DATA_URL.match(text)
+    try:
+        media = base64.b64decode(text[start.end() :], validate=True) if start else b""
+    except binascii.Error:
+        media = b""
+    if not media:
+        raise InvalidField(
+            "known_speaker_references", "must hold data URLs", "Like 'data:audio/wav;base64,UklGR…', 2 to 10 s each."
+        )
+    return media
 
 
 # --- voice activity ---------------------------------------------------------------------------------------------------

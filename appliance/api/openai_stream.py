@@ -84,7 +84,7 @@ class TranscriptStream:
 
     def _ending(self, transcript: Transcript) -> Iterable[Json]:
         if self._ask.response_format == "diarized_json":
-            yield from diarized_segments(transcript.segments)
+            yield from diarized_segments(transcript)
         done: Json = {"type": "transcript.text.done", "text": transcript.text, "usage": usage(transcript.duration)}
         yield done | ({"logprobs": word_logprobs(all_words(transcript.segments))} if self._ask.logprobs else {})
 

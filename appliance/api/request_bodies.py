@@ -52,7 +52,9 @@ NATIVE_FIELDS: dict[str, Schema] = {
     "title": _text("The file's name when absent."),
     "filename": _text("Name of the recording when it is the whole body."),
     "priority": _text("The site's default when absent.", "high", "normal", "low"),
-    "private": _flag("Not available yet; `true` is refused."),
+    "private": _flag("Only your browser can read the text: docs/private-transcripts.md. Not on `/v1/transcribe`."),
+    "hide_name": _flag("With `private`: the file's name is not stored either."),
+    "seal_to": _text("With `private`: a P-256 public key (base64url, 65 bytes); the result is sealed to it."),
     "callback_url": _text("Told when the transcript ends; only targets the administrator allows."),
     "response_format": _text("Which document stands beside the text.", "json", "verbose_json", "text", "srt", "vtt"),
 }
@@ -73,8 +75,8 @@ OPENAI_FIELDS: dict[str, Schema] = OPENAI_TRANSLATION_FIELDS | {
     "timestamp_granularities[]": _list("`word`, `segment`; with `verbose_json` only."),
     "stream": _flag("Server-sent events as the text is decided; with `json`, `text` and `diarized_json`."),
     "chunking_strategy": _text("`auto`, or a `server_vad` object with prefix_padding_ms, silence_duration_ms, threshold."),
-    "known_speaker_names[]": _list("Refused for now: voices are not matched to reference samples yet."),
-    "known_speaker_references[]": _list("Refused for now."),
+    "known_speaker_names[]": _list("At most 4; with `diarized_json`, whoever sounds like a sample is called by its name."),
+    "known_speaker_references[]": _list("One sample of 2 to 10 s for each name, as a data URL."),
 }
 
 REVISION = _count("The revision the edit was made on; a stale one gets 409.")
@@ -131,3 +133,10 @@ class TranscriptPatchBody(Operation):
 class SegmentPatchBody(Operation):
     def __post_init__(self) -> None:
         self.request_body = _json({"text": _text("The corrected text."), "speaker": _text("A speaker's label, or null.")})
+
+
+@dataclass
+class EnvelopeBody(Operation):
+    def __post_init__(self) -> None:
+        schema = Schema(type=OpenAPIType.OBJECT, description="The envelope that docs/private-transcripts.md describes.")
+        self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=schema)}, required=True)

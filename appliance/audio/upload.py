@@ -21,13 +21,14 @@ from appliance.domain import Value
 from appliance.errors import ClientGone, EmptyFile, InvalidField, UploadBroken, UploadTooLarge
 
 _INLINE_BYTES = 2**20  # larger chunks are cut, so that other requests get their turn
+MAX_FIELD_BYTES = 4 * 2**20
 _ENVELOPE_BYTES = 64 * 2**10  # boundaries and headers around the parts of a form
 
 
 class UploadLimits(Value, frozen=True):
     max_bytes: int  # of the recording
     stall_timeout_s: float
-    max_field_bytes: int = 4 * 2**20  # of all other fields together
+    max_field_bytes: int = MAX_FIELD_BYTES  # of all other fields together
     max_fields: int = 100
 
 

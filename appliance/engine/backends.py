@@ -97,7 +97,8 @@ class DiarizationBackend:
         def on_fraction(fraction: float) -> None:
             on_event(EngineProgress(request.job_id, Stage.DIARIZE, min(fraction, 1.0)))
 
-        return self._diarizer(request.model_dir).diarize(samples[:, 0], request.speakers, on_fraction, check)
+        diarizer = self._diarizer(request.model_dir)
+        return diarizer.diarize(samples[:, 0], request.speakers, on_fraction, check, voices=request.voices)
 
     def warm(self, model_dir: Path) -> None:
         self._diarizer(model_dir)

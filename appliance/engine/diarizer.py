@@ -12,14 +12,11 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Before the imports below, which read these (TRAPS 9, 10): pyannote reports home otherwise.
-os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["OTEL_SDK_DISABLED"] = "true"  # its exporter thread
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the imports below, which read it (TRAPS 10)
 # Threads that spin while they wait for one another take the processor from recognition, and from themselves: with two
 # threads on two busy cores a chunk took 1.5 s, and 0.5 s when they sleep instead.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -45,12 +42,14 @@ from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 
 from appliance.audio.pcm import SAMPLE_RATE_HZ
 from appliance.domain import SpeakerCount
-from appliance.engine.protocol import Diarization, Diarizer, StopCheck
+from appliance.engine.protocol import Diarization, Diarizer, StopCheck, VoiceSample
 from appliance.engine.turns import SILENT, Activity, Clusters, FrameGrid, add_up, count_speakers, label_turns, loudest
+from appliance.engine.voices import name_voices
 from appliance.errors import DeviceOutOfMemory, InvalidField, ModelDamaged
 
 Samples = NDArray[np.int16]  # (samples,), one channel, 16 kHz
 Embeddings = NDArray[np.float32]  # (chunks, slots, dimension)
+Print = NDArray[np.float32]  # (dimension,)
 
 ARCHITECTURES = {"PyanNet": PyanNet, "WeSpeakerResNet34": WeSpeakerResNet34}
 
@@ -171,15 +170,23 @@ class PyannoteDiarizer(Diarizer):
             self._embedding.to(memory_format=torch.channels_last)  # another fifth faster
 
     def diarize(
-        self, samples: Samples, speakers: SpeakerCount, on_fraction: Callable[[float], None], check: StopCheck
+        self,
+        samples: Samples,
+        speakers: SpeakerCount,
+        on_fraction: Callable[[float], None],
+        check: StopCheck,
+        *,
+        voices: Sequence[VoiceSample] = (),
     ) -> Diarization:
         """Who speaks when in `samples` (int16, mono, 16 kHz, of any length).
 
         A known number of speakers is honoured wherever the recording has that many voices to tell apart, bounds likewise.
-        Equal input gives equal output. Silence gives no turns. Raises DeviceOutOfMemory, InvalidField, and whatever
-        `check` raises: it is called before each batch, at most about a second apart.
+        Equal input gives equal output. Silence gives no turns. Raises DeviceOutOfMemory, InvalidField (also for a sample
+        of a voice in which nobody speaks), and whatever `check` raises: it is called before each batch, at most about a
+        second apart.
         """
         at_least, at_most = _bounds(speakers)
+        known = {voice.name: self.voice_print(voice, check) for voice in voices}
         chunks = _Chunks(samples, self._grid.chunk_s, self._grid.chunk_step_s)
         activity = self._segment(chunks, on_fraction, check)
         counts = count_speakers(activity, self._grid)
@@ -194,8 +201,21 @@ class PyannoteDiarizer(Diarizer):
         duration_s = len(samples) / SAMPLE_RATE_HZ
         turns = label_turns(loudest(votes, counts), self._grid, duration_s, names)
         exclusive = label_turns(loudest(votes, np.minimum(counts, 1)), self._grid, duration_s, names)
+        prints = _prints_of_speakers(names, embeddings, clusters, activity)
         on_fraction(1.0)
-        return Diarization(turns=turns, exclusive=exclusive)
+        return Diarization(turns=turns, exclusive=exclusive, names=name_voices(prints, known))
+
+    def voice_print(self, voice: VoiceSample, check: StopCheck) -> Print:
+        """The voice print of whoever speaks most in it. A short sample is repeated up to a chunk: the network takes the
+        mean of the whole chunk off every frame, and silence at its end would change the voice."""
+        samples = np.resize(np.frombuffer(voice.pcm, np.int16), round(self._grid.chunk_s * SAMPLE_RATE_HZ))
+        chunks = _Chunks(samples, self._grid.chunk_s, self._grid.chunk_step_s)
+        activity = self._segment(chunks, _unheeded, check)
+        if not activity.any():
+            raise InvalidField("known_speaker_references", f"holds no speech in the sample of '{voice.name}'")
+        loudest_slot = activity[0].sum(axis=0).argmax()
+        found: Print = self._embed(chunks, activity, _unheeded, check)[0, loudest_slot]
+        return found
 
     def _segment(self, chunks: _Chunks, on_fraction: Callable[[float], None], check: StopCheck) -> Activity:
         """Which of up to three speakers talks in each frame of each chunk."""
@@ -259,6 +279,21 @@ class PyannoteDiarizer(Diarizer):
         found = int(clusters.max()) + 1
         wanted = min(max(found, at_least), at_most or found, int(talks.sum()))
         return clusters if found == wanted else _split_into(wanted, embeddings, talks)
+
+
+def _unheeded(_fraction: float) -> None:
+    """Samples of voices take a second; the recording is what is worth telling of."""
+
+
+def _prints_of_speakers(
+    names: Mapping[int, str], embeddings: Embeddings, clusters: Clusters, activity: Activity
+) -> dict[str, Print]:
+    """The mean of each speaker's voice prints, those from longer speech counting more."""
+    lengths = activity.sum(axis=1)
+    return {
+        name: np.average(embeddings[clusters == speaker], axis=0, weights=lengths[clusters == speaker])
+        for speaker, name in names.items()
+    }
 
 
 def _bounds(speakers: SpeakerCount) -> tuple[int, int | None]:

@@ -35,19 +35,22 @@ MERGE_PAUSE_S = 1.0
 MERGE_LENGTH_S = 30.0
 
 
-def assign_speakers(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
+def assign_speakers(
+    segments: Sequence[Segment], turns: Sequence[Turn], names: Mapping[str, str] | None = None
+) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
     """Segments in which one person speaks, and those persons, in order of first appearance.
 
     `turns` are best those where one speaks at a time (`Diarization.exclusive`); none at all means one speaker. A word goes to
     whom it overlaps most, else to the nearest turn. A segment is split where the speaker changes; one without words goes to
-    one speaker as a whole. The labels are SPEAKER_00… in order of first appearance, whatever the turns call them.
+    one speaker as a whole. The labels are SPEAKER_00… in order of first appearance, whatever the turns call them;
+    `names` are those of the turns' speakers whose name is known.
     """
     timelines = _timelines(turns)
     spoken = [speaker for segment in segments for speaker in _word_speakers(segment.words, timelines)]
     _settle_changes([word for segment in segments for word in segment.words], spoken, timelines)
     rest = iter(spoken)
     pieces = [piece for segment in segments for piece in _split(segment, list(islice(rest, len(segment.words))), timelines)]
-    return _number(_merge(pieces))
+    return _number(_merge(pieces), names or {})
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -263,10 +266,10 @@ def _joined(first: Segment, second: Segment) -> Segment:
     return replace(longer, start=first.start, end=end, words=words, text=join_words(words), tokens=(), seek=first.seek)
 
 
-def _number(segments: Sequence[Segment]) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
-    names: dict[str, str] = {}
+def _number(segments: Sequence[Segment], names: Mapping[str, str]) -> tuple[tuple[Segment, ...], tuple[Speaker, ...]]:
+    labels: dict[str, str] = {}
     numbered = []
     for i, segment in enumerate(segments):
-        label = names.setdefault(segment.speaker or "", f"SPEAKER_{len(names):02d}")
+        label = labels.setdefault(segment.speaker or "", f"SPEAKER_{len(labels):02d}")
         numbered.append(replace(_spoken_by(segment, label), id=i))
-    return tuple(numbered), tuple(Speaker(label=label) for label in names.values())
+    return tuple(numbered), tuple(Speaker(label, names.get(called)) for called, label in labels.items())

@@ -3,6 +3,8 @@
 from appliance.jobs.feed import FailedEvent, Finished, FinishedEvent, JobEvent, ProgressEvent, SegmentsEvent, Timings
 from appliance.jobs.job import Job, Submission
 from appliance.jobs.jobs import Jobs
+from appliance.jobs.known_voices import KnownVoice
+from appliance.jobs.private import Privacy, PrivateResult
 from appliance.jobs.totals import JobsSnapshot
 
 __all__ = [
@@ -13,6 +15,9 @@ __all__ = [
     "JobEvent",
     "Jobs",
     "JobsSnapshot",
+    "KnownVoice",
+    "Privacy",
+    "PrivateResult",
     "ProgressEvent",
     "SegmentsEvent",
     "Submission",

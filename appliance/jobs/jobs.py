@@ -105,6 +105,7 @@ class Jobs:
         pool: WorkerPool,
         shelf: Shelf,
         budget: MemoryBudget,
+        *,
         permit: Permit | None = None,
     ) -> None:
         self.draining = False
@@ -136,6 +137,9 @@ class Jobs:
             log.warning("%d transcripts were unfinished when the appliance last stopped; they are marked as interrupted", n)
         if self._store and (n := await self._store.envelopes.expire()):
             log.warning("%d private results were not fetched before the appliance last stopped; they are marked as failed", n)
+        if self._store:
+            loop = asyncio.get_running_loop()
+            self._store.erasures.listen(lambda erased: loop.call_soon_threadsafe(self._wipe_results, erased) and None)
         if self._webhooks:
             self._webhooks.start()
 
@@ -154,6 +158,10 @@ class Jobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._webhooks:
             await self._webhooks.stop()
+
+    def _wipe_results(self, erased: tuple[int, ...]) -> None:
+        for transcript_id in erased:
+            self.held_results.wipe(transcript_id)
 
     # --- for everybody ------------------------------------------------------------------------------------------------
 
@@ -493,8 +501,12 @@ class Jobs:
         return replace(job.record, state=JobState.COMPLETED, finished_at=datetime.now(UTC))
 
     def _expire_private(self, transcript_id: int) -> None:
+        self._spawn(self._forget_result(transcript_id))
+
+    async def _forget_result(self, transcript_id: int) -> None:
         assert self._store
-        self._spawn(self._store.envelopes.expire(transcript_id))
+        await self._store.envelopes.expire(transcript_id)
+        await self._store.audit.record("private.forgotten", "system", str(transcript_id), reason="timeout")
 
     async def _patiently(self, write: Callable[[], Awaitable[None]]) -> None:
         """Minutes of waiting for another program that holds the database cost less than what was heard. Raises `StoreBusy`."""

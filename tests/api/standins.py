@@ -6,6 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 
+from appliance.crypto.sealing import WORKER_INFO, seal
 from appliance.domain import Segment, Stage, Transcript, Turn, Word
 from appliance.engine.gpu import Device, DeviceChoice
 from appliance.engine.pool import WorkerPool, WorkerState, WorkerStatus
@@ -16,8 +17,10 @@ from appliance.engine.protocol import (
     OnEvent,
     RecognizeRequest,
     Role,
+    Sealed,
     SegmentsDecided,
 )
+from appliance.engine.wire import pack
 
 SENTENCES = (("Good", "morning."), ("Who", "is", "there?"))
 HOLD = "hold"  # a prompt that keeps the work waiting until `release` is called
@@ -49,6 +52,7 @@ class TwoSentences(WorkerPool):
     def __init__(self) -> None:
         self.devices = DeviceChoice(devices=(Device(kind="cpu", name="a stand-in"),), reason="tests")
         self.requests: list[RecognizeRequest] = []
+        self.diarizations: list[DiarizeRequest] = []
         self.models: tuple[str, ...] = ()
         self._released = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -63,6 +67,7 @@ class TwoSentences(WorkerPool):
         """What earlier tests did."""
         self._loop.call_soon_threadsafe(self._released.clear)
         self.requests.clear()
+        self.diarizations.clear()
         self.holding = threading.Semaphore(0)
         self.cancelled = threading.Semaphore(0)
 
@@ -97,6 +102,10 @@ class TwoSentences(WorkerPool):
             task=request.options.task,
         )
 
+    async def recognize_sealed(self, request: RecognizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Sealed:
+        transcript = await self.recognize(request, pcm_fd, on_event, alone=alone)
+        return Sealed(seal(pack(transcript), request.seal_to, WORKER_INFO))
+
     async def _hold(self) -> None:
         self.holding.release()
         try:
@@ -106,12 +115,14 @@ class TwoSentences(WorkerPool):
             raise
 
     async def diarize(self, request: DiarizeRequest, pcm_fd: int, on_event: OnEvent, *, alone: bool = False) -> Diarization:
+        self.diarizations.append(request)
         half = request.pcm.duration / 2
         turns = (
             Turn(start=0.0, end=half, speaker="SPEAKER_00"),
             Turn(start=half, end=request.pcm.duration, speaker="SPEAKER_01"),
         )
-        return Diarization(turns=turns, exclusive=turns)
+        names = {f"SPEAKER_{n:02d}": voice.name for n, voice in enumerate(reversed(request.voices), 2 - len(request.voices))}
+        return Diarization(turns=turns, exclusive=turns, names=names)
 
     def status(self) -> tuple[WorkerStatus, ...]:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from msgspec.structs import replace
 from openai import OpenAI
 
-from appliance.api.openai_answers import speaker_letters, word_logprobs
-from appliance.domain import Transcript, Word
+from appliance.api.openai_answers import speakers_called, word_logprobs
+from appliance.domain import Speaker, Transcript, Word
 from appliance.engine.protocol import OnEvent, RecognizeRequest, SegmentsDecided
-from tests.api.conftest import Api
+from tests.api.conftest import Api, tone
 from tests.api.standins import HOLD, sentence
 
 TEXT = "Good morning. Who is there?"
@@ -134,11 +136,59 @@ def test_a_probability_of_zero_has_a_finite_logarithm() -> None:
     assert word_logprobs([Word(0.0, 1.0, "x", 0.0)])[0]["logprob"] < -20
 
 
+def speaking_in_turn(count: int, **names: str) -> Transcript:
+    segments = tuple(replace(sentence(n, ("x",), n, n + 1), speaker=f"S{n}") for n in range(count))
+    speakers = tuple(Speaker(f"S{n}", names.get(f"S{n}")) for n in range(count))
+    return Transcript("", "en", 1.0, ("en",), 1.0, "m", segments, speakers)
+
+
 def test_speakers_are_lettered_in_order_of_speaking() -> None:
-    segments = [sentence(n, ("x",), n, n + 1) for n in range(28)]
-    letters = speaker_letters([type(s)(s.id, s.start, s.end, s.text, speaker=f"S{s.id}") for s in segments])
+    letters = speakers_called(speaking_in_turn(28))
     assert list(letters.values())[:2] == ["A", "B"]
     assert list(letters.values())[-3:] == ["Z", "AA", "AB"]
+
+
+def test_known_speakers_have_their_names_and_the_letters_go_on_without_them() -> None:
+    assert list(speakers_called(speaking_in_turn(3, S1="Ada")).values()) == ["A", "Ada", "B"]
+
+
+def as_data_url(media: bytes) -> str:
+    return f"data:audio/wav;base64,{base64.b64encode(media).decode()}"
+
+
+def test_a_known_speaker_is_called_by_name(api: Api, ai: OpenAI, wav: bytes) -> None:
+    answer = ai.audio.transcriptions.create(
+        file=("a.wav", wav),
+        model="gpt-4o-transcribe-diarize",
+        response_format="diarized_json",
+        extra_body={"known_speaker_names": ["Ada"], "known_speaker_references": [as_data_url(wav)]},
+    )
+    assert [segment.speaker for segment in answer.segments] == ["A", "Ada"]
+    (voice,) = api.pool.diarizations[0].voices
+    assert voice.name == "Ada"
+    assert len(voice.pcm) == 2 * 16_000 * 2, "two seconds of int16 at 16 kHz"
+
+
+@pytest.mark.parametrize("sample", [b"RIFF and nothing more", bytes(9)])
+def test_a_sample_of_a_voice_that_cannot_be_read_names_the_person(
+    api: Api, client: httpx.Client, wav: bytes, sample: bytes
+) -> None:
+    fields = {"known_speaker_names[]": "Ada", "known_speaker_references[]": as_data_url(sample)}
+    answer = send(client, wav, response_format="diarized_json", **fields)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["param"] == "known_speaker_references"
+    assert "'Ada'" in answer.json()["error"]["message"]
+    assert api.services.budget.used_bytes == 0
+
+
+@pytest.mark.parametrize("seconds", [1.0, 11.0])
+def test_a_sample_of_a_voice_is_two_to_ten_seconds(client: httpx.Client, wav: bytes, seconds: float) -> None:
+    sample = as_data_url(tone(seconds))
+    answer = send(
+        client, wav, response_format="diarized_json", **{"known_speaker_names[]": "Ada", "known_speaker_references[]": sample}
+    )
+    assert answer.status_code == 422
+    assert f"{seconds:.1f} s" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +213,21 @@ def test_speakers_are_lettered_in_order_of_speaking() -> None:
         (
             {"known_speaker_names[]": "a", "known_speaker_references[]": "data:audio/wav;base64,UklGRg=="},
             422,
+            "known_speaker_names",
+        ),
+        (
+            {"response_format": "diarized_json", "known_speaker_names[]": "a", "known_speaker_references[]": "https://x/y.wav"},
+            422,
             "known_speaker_references",
+        ),
+        (
+            {
+                "response_format": "diarized_json",
+                "known_speaker_names[]": ["a", "a"],
+                "known_speaker_references[]": ["data:audio/wav;base64,UklGRg=="] * 2,
+            },
+            422,
+            "known_speaker_names",
         ),
         ({"known_speaker_names[]": ["a", "b", "c", "d", "e"]}, 422, "known_speaker_names"),
     ],

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from appliance.domain import SpeakerCount, Turn
-from appliance.engine.protocol import Diarization
+from appliance.engine.protocol import Diarization, VoiceSample
 from appliance.errors import Cancelled, DeviceOutOfMemory, InvalidField, ModelDamaged
 from appliance.settings import Settings
 from tests.recordings import SHARED_AUDIO, shared, telephone_call
@@ -68,6 +68,26 @@ def diarize(diarizer: PyannoteDiarizer, samples: Samples, **count: int) -> Diari
 @pytest.fixture(scope="module")
 def call_turns(diarizer: PyannoteDiarizer, call: Samples) -> Diarization:
     return diarize(diarizer, call)
+
+
+@engine
+def test_a_known_voice_is_recognised_and_a_strangers_is_given_to_nobody(
+    diarizer: PyannoteDiarizer, call: Samples, call_turns: Diarization
+) -> None:
+    longest = max((turn for turn in call_turns.exclusive if turn.speaker == "SPEAKER_01"), key=lambda turn: turn.end - turn.start)
+    start = round(longest.start * RATE_HZ)
+    mine = VoiceSample("Ada", call[start : start + 3 * RATE_HZ].tobytes())
+    stranger = VoiceSample("Eve", read_samples(shared("librispeech_test-other/1998-15444-0001.flac")).tobytes())
+    found = diarizer.diarize(call, SpeakerCount(), lambda _fraction: None, go_on, voices=[stranger, mine])
+    assert found.names == {"SPEAKER_01": "Ada"}
+    assert found.exclusive == call_turns.exclusive
+
+
+@engine
+def test_a_sample_without_speech_is_refused(diarizer: PyannoteDiarizer, call: Samples) -> None:
+    silence = VoiceSample("Ada", bytes(2 * 3 * RATE_HZ))
+    with pytest.raises(InvalidField, match="no speech in the sample of 'Ada'"):
+        diarizer.diarize(call, SpeakerCount(), lambda _fraction: None, go_on, voices=[silence])
 
 
 def voices(result: Diarization) -> set[str]:
