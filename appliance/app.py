@@ -24,6 +24,7 @@ from appliance.engine.pool import WorkerPool
 from appliance.engine.protocol import Role
 from appliance.errors import ApplianceError
 from appliance.jobs import Jobs
+from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.store import Store, held_alone
 from appliance.tls import Door, Front
@@ -82,20 +83,27 @@ async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> A
     """Everything that lives as long as the appliance; stopped in the opposite order."""
     shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
     budget = MemoryBudget(settings.memory_budget_bytes, lambda: jobs.retry_after_s())  # noqa: PLW0108  # made below
-    pool = WorkerPool(settings, choose_device(settings.device))
+    devices = choose_device(settings.device)
     store = await Store.open(settings.database_path)
     try:
-        await pool.start()
-        jobs = Jobs(settings, store, pool, shelf, budget)
-        await jobs.start()
-        warming = asyncio.create_task(_warm(settings, shelf, pool))
+        licensing = await Licensing.open(store, settings.data_dir, settings.licence_file)
+        pool = WorkerPool(settings, licensing.permitted(devices))
         try:
-            yield Services(settings, jobs, store, shelf, budget, pool, metrics, door=door)
+            await pool.start()
+            jobs = Jobs(settings, store, pool, shelf, budget, permit=licensing)
+            jobs.on_ended(licensing.note_job_ended)
+            await jobs.start()
+            await licensing.start()
+            warming = asyncio.create_task(_warm(settings, shelf, pool))
+            try:
+                yield Services(settings, jobs, store, shelf, budget, pool, metrics, licensing, door=door)
+            finally:
+                warming.cancel()
+                await jobs.stop()
         finally:
-            warming.cancel()
-            await jobs.stop()
+            await pool.stop()
+            await licensing.stop()
     finally:
-        await pool.stop()
         await store.close()
 
 

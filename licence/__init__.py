@@ -3,6 +3,7 @@
 Files, clocks, the machine and what follows from a standing are left to `appliance/licensing`. Imports nothing of appliance/.
 """
 
+from licence.choice import EndedLicence, SupersededLicence, check_newer, choose
 from licence.document import PAYLOAD_TYPE, Binding, Licence, Limits, read_licence, write_payload
 from licence.envelope import sign, verify
 from licence.errors import (
@@ -23,6 +24,7 @@ __all__ = [
     "PAYLOAD_TYPE",
     "BadSignature",
     "Binding",
+    "EndedLicence",
     "Facts",
     "Held",
     "InvalidLicence",
@@ -33,10 +35,13 @@ __all__ = [
     "PublicKey",
     "Standing",
     "State",
+    "SupersededLicence",
     "TrustedKeys",
     "UnknownSigner",
     "UnreadableLicence",
     "WrongKind",
+    "check_newer",
+    "choose",
     "judge",
     "read_licence",
     "sign",

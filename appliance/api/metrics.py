@@ -14,6 +14,8 @@ from appliance.api.services import ApiRequest, Services, services_of
 from appliance.engine.gpu import Gpu, survey
 from appliance.engine.pool import WorkerState, WorkerStatus
 from appliance.jobs import JobsSnapshot
+from appliance.licensing import Licensing
+from licence import State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BATCH_SIZES = ("1", "2", "4", "8", "16", "32", "64", "+Inf")
@@ -24,6 +26,7 @@ async def metrics(request: ApiRequest) -> Response[bytes]:
     """Needs a key with the scope `admin`, or none at all where `metrics_public` is set."""
     services = services_of(request)
     families = [*of_memory(services), *of_workers(services.pool.status()), *of_jobs(services.jobs.snapshot())]
+    families += of_licence(services.licensing)
     gpus = await asyncio.to_thread(chosen_gpus, services)
     text = await asyncio.to_thread(_render, services, [*families, *of_gpus(gpus)])
     return Response(text, media_type=CONTENT_TYPE)
@@ -104,6 +107,19 @@ def of_gpus(gpus: tuple[Gpu, ...]) -> Iterator[Metric]:
             if value is not None:
                 family.add_metric([gpu.uuid], value)
         yield family
+
+
+def of_licence(licensing: Licensing) -> Iterator[Metric]:
+    standing = licensing.standing()
+    state = GaugeMetricFamily("appliance_licence_state", "1 for the state that the licence is in.", labels=["state"])
+    for one in State:
+        state.add_metric([one.value], float(one is standing.state))
+    yield state
+    if standing.days_left is not None:  # a perpetual licence has no such number
+        yield gauge("licence_days_left", "To the end of the licence or of the evaluation; below 0 after it.", standing.days_left)
+    yield gauge("licence_month_hours", "Hours of audio in this calendar month (UTC).", licensing.hours_used)
+    if standing.limits.hours_a_month is not None:
+        yield gauge("licence_month_hours_limit", "As many as the licence gives.", standing.limits.hours_a_month)
 
 
 def of_jobs(jobs: JobsSnapshot) -> Iterator[Metric]:

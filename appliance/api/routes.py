@@ -8,6 +8,7 @@ from appliance.api.events import follow_transcript
 from appliance.api.exports import export_transcript
 from appliance.api.health import health, liveness, readiness
 from appliance.api.languages import list_languages
+from appliance.api.licence import install_licence, read_licence_state
 from appliance.api.metrics import metrics
 from appliance.api.models import list_models, read_model
 from appliance.api.openai import create_transcription, create_translation
@@ -41,6 +42,8 @@ def routes() -> list[HTTPRouteHandler]:
         list_models,
         read_model,
         list_languages,
+        read_licence_state,
+        install_licence,
         create_transcription,
         create_translation,
         health,

@@ -13,6 +13,7 @@ from appliance.audio.memory import MemoryBudget
 from appliance.catalogue import Shelf
 from appliance.engine.pool import WorkerPool
 from appliance.jobs import Jobs
+from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.store import Store
 from appliance.tls import Door
@@ -31,6 +32,7 @@ class Services:
     budget: MemoryBudget
     pool: WorkerPool
     metrics: Metrics
+    licensing: Licensing
     door: Door | None = None  # None: what stands in front of the application is somebody else's
 
 

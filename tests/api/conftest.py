@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import wave
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from appliance.audio.memory import MemoryBudget
 from appliance.catalogue import Catalogue, Shelf
 from appliance.catalogue.manifest import describe_file, write_manifest
 from appliance.jobs import Jobs
+from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.store import KeyRecord, Scope, Store
 from tests.api.standins import HOLD, TwoSentences
@@ -40,6 +41,7 @@ ALL_SCOPES = (Scope.TRANSCRIBE, Scope.READ, Scope.WRITE)
 
 
 T = TypeVar("T")
+OpenLicensing = Callable[[Store, Settings], Awaitable[Licensing]]
 
 
 @dataclass
@@ -134,12 +136,13 @@ class AnnouncedServer(uvicorn.Server):
 class Server(threading.Thread):
     """An event loop of its own, so that tests can use blocking clients."""
 
-    def __init__(self, settings: Settings, shelf: Shelf) -> None:
+    def __init__(self, settings: Settings, shelf: Shelf, open_licensing: OpenLicensing) -> None:
         super().__init__(name="api under test", daemon=True)
         self.up = threading.Event()
         self.api: Api | None = None
         self._settings = settings
         self._shelf = shelf
+        self._open_licensing = open_licensing
         self._server: uvicorn.Server | None = None
 
     def run(self) -> None:
@@ -149,10 +152,12 @@ class Server(threading.Thread):
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         store = await Store.open(self._settings.database_path)
         pool, budget = TwoSentences(), MemoryBudget(self._settings.memory_budget_bytes)
-        jobs = Jobs(self._settings, store, pool, self._shelf, budget)
+        licensing = await self._open_licensing(store, self._settings)
+        jobs = Jobs(self._settings, store, pool, self._shelf, budget, permit=licensing)
+        jobs.on_ended(licensing.note_job_ended)
         await jobs.start()
         try:
-            services = Services(self._settings, jobs, store, self._shelf, budget, pool, Metrics())
+            services = Services(self._settings, jobs, store, self._shelf, budget, pool, Metrics(), licensing)
             await self._listen(services, pool)
         finally:
             await jobs.stop()
@@ -184,8 +189,13 @@ class Server(threading.Thread):
         self.join(30)
 
 
-def start(settings: Settings, *models: str) -> tuple[Server, Api]:
-    server = Server(settings, install_models(settings, *models))
+def evaluation(store: Store, settings: Settings) -> Awaitable[Licensing]:
+    """A new installation without a licence: everything is on."""
+    return Licensing.open(store, settings.data_dir, gpus=())
+
+
+def start(settings: Settings, *models: str, open_licensing: OpenLicensing = evaluation) -> tuple[Server, Api]:
+    server = Server(settings, install_models(settings, *models), open_licensing)
     server.start()
     assert server.up.wait(30), "the application did not start"
     assert server.api is not None

@@ -33,6 +33,8 @@ BY_SCOPE = {
     "PATCH /api/v1/transcripts/1/segments/0/": "write",
     "POST /api/v1/transcripts/1/cancel/": "write",
     "DELETE /api/v1/transcripts/1/": "write",
+    "GET /v1/licence": "read",
+    "POST /v1/licence": "admin",
     "GET /metrics": "admin",
 }
 
