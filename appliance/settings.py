@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     catalogue_dir: Path = Field(
         Path(__file__).resolve().parent.parent / "models", description="The model catalogue: one TOML file per model."
     )
+    bundle_dir: Path | None = Field(
+        None, description="Where sticks with model updates are mounted: administrators may import the bundles found there."
+    )
 
     # TLS: 1.3 and nothing older
     tls: Literal["builtin", "files", "acme", "off"] = Field(
@@ -216,6 +219,8 @@ class Settings(BaseSettings):
     metrics_public: bool = Field(
         False, description="Serve /metrics without a key; it holds counts and times only, no text, name or address."
     )
+    session_idle_hours: float = Field(12.0, gt=0, description="Somebody who did nothing for this long signs in again.")
+    session_max_hours: float = Field(168.0, gt=0, description="Everybody signs in again after this long.")
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     private_result_minutes: float = Field(
         15.0, gt=0, le=60, description="How long the result of a private transcript waits in memory to be fetched."
@@ -236,3 +241,13 @@ class Settings(BaseSettings):
     @property
     def database_path(self) -> Path:
         return self.data_dir / "appliance.db"
+
+    @property
+    def tls_path(self) -> Path:
+        """Certificates and their keys."""
+        return self.data_dir / "tls"
+
+    @property
+    def own_authority_path(self) -> Path:
+        """The built-in authority's certificate, without its key: what commands on this machine trust."""
+        return self.tls_path / "ca.pem"

@@ -23,6 +23,8 @@ COMMANDS = {
     "transcribe": "Turn recordings into text, here or on a running appliance.",
     "models": "Which models exist, which are here, and whether they are sound.",
     "keys": "Who may call the API.",
+    "trust": "The certificate of this appliance, and who vouches for it.",
+    "decrypt": "Open the envelope of a private transcript, with its password.",
     "doctor": "Check this machine: a plain verdict and a remedy for each point.",
     "bench": "Measure how fast this machine transcribes.",
     "settings": "Show every setting, its value here and what it means.",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -16,6 +18,7 @@ import msgspec
 from appliance.cli.wish import OnProgress, Wish, report
 from appliance.domain import JobState, Progress, Stage, Value
 from appliance.errors import ApplianceError, InvalidRequest
+from appliance.settings import Settings
 
 TRANSCRIPTS = "/api/v1/transcripts/"
 TIMEOUT = httpx.Timeout(60.0, read=60.0, write=None)  # a heartbeat comes every 15 s
@@ -140,21 +143,87 @@ class RemoteTranscriber:
         try:
             response = await self._client.request(method, path, **arguments)
         except httpx.TransportError as error:
-            where = self._client.base_url
-            raise Refused(
-                f"The appliance at {where} does not answer ({type(error).__name__}).", "Check --server, and that it is running."
-            ) from error
+            raise unreachable(str(self._client.base_url).rstrip("/"), error) from error
         if response.is_error:
             raise refusal(response)
         return response
 
 
 @asynccontextmanager
-async def remote_transcriber(url: str, key: str) -> AsyncIterator[RemoteTranscriber]:
-    """`trust_env=False`: a proxy setting of the shell must not carry a recording out of the building."""
+async def remote_transcriber(url: str, key: str, authorities: Sequence[Path] = ()) -> AsyncIterator[RemoteTranscriber]:
+    """`authorities`: PEM files trusted beside the system's own. Raises InvalidRequest when one of them is not usable.
+
+    `trust_env=False`: a proxy setting of the shell must not carry a recording out of the building.
+    """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    async with httpx.AsyncClient(base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT, trust_env=False) as client:
+    trust = trusting(authorities)
+    async with httpx.AsyncClient(
+        base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT, trust_env=False, verify=trust
+    ) as client:
         yield RemoteTranscriber(client)
+
+
+def authorities(settings: Settings, named: Path | None) -> list[Path]:
+    """The one that is named, and that of an appliance on this machine, where this user may read its data folder."""
+    chosen, own = named or settings.ca_file, settings.own_authority_path
+    return [*([chosen] if chosen else []), *([own] if os.access(own, os.R_OK) else [])]
+
+
+def trusting(authorities: Sequence[Path]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    for file in authorities:
+        try:
+            context.load_verify_locations(file)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidRequest(
+                f"'{file}' cannot be read as certificates: {error.strerror or error}.", "Give a PEM file with --ca."
+            ) from error
+    return context
+
+
+def unreachable(where: str, error: httpx.TransportError) -> Refused:
+    """What keeps a client from an appliance, and what to do about it."""
+    reason = _root_of(error)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return _distrusted(where, reason)
+    if isinstance(reason, ssl.SSLError) and "WRONG_VERSION_NUMBER" in str(reason):
+        return Refused(f"What answers at {where} does not speak HTTPS.", f"If that is meant: {_with_scheme(where, 'http')}")
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return Refused(f"'{where}' is not an address of an appliance.", "Write it with its beginning: https://box.example.org:8443")
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError) and where.startswith("http:"):
+        return Refused(
+            f"What answers at {where} does not speak plain HTTP.", f"An appliance speaks HTTPS: {_with_scheme(where, 'https')}"
+        )
+    return Refused(f"The appliance at {where} does not answer ({type(error).__name__}).", "Check --server, and that it is running.")
+
+
+def _distrusted(where: str, reason: ssl.SSLCertVerificationError) -> Refused:
+    match reason.verify_code:
+        case 9 | 10:  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
+            return Refused(
+                f"The certificate of {where} has expired, or is not valid yet.",
+                "Check the clocks of this computer and of the appliance.",
+            )
+        case 47 | 62 | 64:  # X509_V_ERR_PERMITTED_VIOLATION, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+            return Refused(
+                f"The certificate of {where} is made out for other names.",
+                "Use one that 'appliance trust names' lists on the appliance, or add this one there with APPLIANCE_TLS_NAMES.",
+            )
+    return Refused(
+        f"The certificate of {where} comes from an authority that this computer does not know ({reason.verify_message}).",
+        f"{where}/trust hands it out, with a fingerprint to compare; then name the file with --ca or APPLIANCE_CA_FILE.",
+    )
+
+
+def _root_of(error: BaseException) -> BaseException:
+    """httpx and httpcore wrap what happened twice."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return error
+
+
+def _with_scheme(where: str, scheme: str) -> str:
+    return f"{scheme}://{where.partition('://')[2]}"
 
 
 def fields_for(wish: Wish) -> dict[str, str]:

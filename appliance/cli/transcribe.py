@@ -52,6 +52,10 @@ def transcribe(  # noqa: PLR0917 (one for each option)
         str | None, typer.Option(help="Address of a running appliance; the transcripts stay on it, too.", envvar="APPLIANCE_SERVER")
     ] = None,
     key: Annotated[str, typer.Option(help="Its API key; better in the environment than here.", envvar="APPLIANCE_KEY")] = "",
+    ca: Annotated[
+        Path | None,
+        typer.Option(help="The authority (PEM) behind its certificate; its /trust page hands it out.", envvar="APPLIANCE_CA_FILE"),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:0,1; only without --server.")] = None,
 ) -> None:
     if speakers and diarize is False:
@@ -71,7 +75,7 @@ def transcribe(  # noqa: PLR0917 (one for each option)
     )
     tasks = plan_tasks(find_recordings(recordings), output, wish.format, force=force)
     try:
-        failures = asyncio.run(run_tasks(transcriber_for(server, key, device), tasks, wish, force=force))
+        failures = asyncio.run(run_tasks(transcriber_for(server, key, ca, device), tasks, wish, force=force))
     except KeyboardInterrupt:
         say("Stopped. Texts that were finished are written; nothing else is kept.")
         raise typer.Exit(INTERRUPTED) from None
@@ -80,13 +84,14 @@ def transcribe(  # noqa: PLR0917 (one for each option)
     raise typer.Exit(1 if failures else 0)
 
 
-def transcriber_for(server: str | None, key: str, device: str | None) -> AbstractAsyncContextManager[Transcriber]:
+def transcriber_for(server: str | None, key: str, ca: Path | None, device: str | None) -> AbstractAsyncContextManager[Transcriber]:
     """Only the side that is used is imported: the engine takes a second, the HTTP client half of one."""
-    if server:
-        from appliance.cli.remote import remote_transcriber  # noqa: PLC0415
-
-        return remote_transcriber(server, key)
     from appliance.cli.configuration import read_settings  # noqa: PLC0415
+
+    if server:
+        from appliance.cli.remote import authorities, remote_transcriber  # noqa: PLC0415
+
+        return remote_transcriber(server, key, authorities(read_settings(), ca))
     from appliance.cli.local import local_transcriber  # noqa: PLC0415
 
     return local_transcriber(read_settings(device=device))

@@ -19,7 +19,7 @@ from appliance.tls.private_folder import PrivateFolder
 log = logging.getLogger(__name__)
 
 AUTHORITY_FILE = "authority.pem"  # with its key
-PUBLIC_FILE = "ca.pem"  # without: what commands on this machine trust
+PUBLIC_FILE = "ca.pem"  # without; `Settings.own_authority_path`
 LEAF_FILE = "server.pem"
 AUTHORITY_WARNING = timedelta(days=365)
 

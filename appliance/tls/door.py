@@ -26,7 +26,7 @@ from appliance.tls.confirmation import confirm, is_confirmed
 from appliance.tls.credentials import Credentials, fingerprint
 from appliance.tls.customer_files import CustomerFiles
 from appliance.tls.names import Names, configured_names, is_address, names_of_server
-from appliance.tls.private_folder import TLS_FOLDER, PrivateFolder
+from appliance.tls.private_folder import PrivateFolder
 
 log = logging.getLogger(__name__)
 
@@ -138,11 +138,11 @@ class Door:
             confirm(self._folder, self._anchor(self._view.authority))
             self._view = msgspec.structs.replace(self._view, confirmed=True)
 
-    async def watch(self, every_s: float = CHECK_EVERY_S) -> None:
+    async def watch(self) -> None:
         """Until it is cancelled."""
         while True:
             await self.check()
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(CHECK_EVERY_S)
 
     async def check(self) -> None:
         """What cannot be renewed stays, and the log says why, once for each reason."""
@@ -188,7 +188,7 @@ class Door:
 
 def open_door(settings: Settings, clock: Clock = now_utc) -> Door:
     """Raises StartRefused when the appliance must not, or cannot, serve like this."""
-    folder = PrivateFolder(settings.data_dir / TLS_FOLDER)
+    folder = PrivateFolder(settings.tls_path)
     if settings.tls == "off":
         _check_off(settings)
         return Door(settings, folder)
@@ -200,7 +200,7 @@ def open_door(settings: Settings, clock: Clock = now_utc) -> Door:
 
 def built_in(settings: Settings) -> BuiltIn:
     """Raises StartRefused when a configured name is none."""
-    folder = PrivateFolder(settings.data_dir / TLS_FOLDER)
+    folder = PrivateFolder(settings.tls_path)
     return BuiltIn(folder, lambda: names_of_server(settings.tls_names), configured_names(settings.tls_names))
 
 

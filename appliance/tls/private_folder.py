@@ -11,7 +11,6 @@ from pathlib import Path
 from appliance.errors import StartRefused
 
 LOCK = ".lock"
-TLS_FOLDER = "tls"  # below the data folder
 
 
 class PrivateFolder:
