@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 from litestar import Litestar
 
+from appliance import __version__
 from appliance.api.access_log import AccessLog
 from appliance.api.auth import require_access
 from appliance.api.errors import HANDLERS
@@ -18,7 +20,7 @@ from appliance.api.openapi import openapi_config
 from appliance.api.routes import routes as api_routes
 from appliance.api.services import Services
 from appliance.audio.memory import MemoryBudget
-from appliance.catalogue import Catalogue, Shelf
+from appliance.catalogue import Catalogue, Model, Shelf
 from appliance.engine.gpu import choose_device
 from appliance.engine.pool import WorkerPool
 from appliance.engine.protocol import Role
@@ -26,8 +28,10 @@ from appliance.errors import ApplianceError
 from appliance.jobs import Jobs
 from appliance.licensing import Licensing
 from appliance.settings import Settings
-from appliance.store import Store, held_alone
+from appliance.store import SYSTEM, Store, held_alone
 from appliance.tls import Door, Front
+from appliance.updates.first_use import keep_warm
+from appliance.updates.incoming import Incoming
 from appliance.web import routes as web_routes
 
 log = logging.getLogger(__name__)
@@ -94,11 +98,14 @@ async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> A
             jobs.on_ended(licensing.note_job_ended)
             await jobs.start()
             await licensing.start()
-            warming = asyncio.create_task(_warm(settings, shelf, pool))
+            incoming = Incoming(settings, store.audit)
+            warming = asyncio.create_task(_keep_warm(settings, shelf, pool, store))
             try:
-                yield Services(settings, jobs, store, shelf, budget, pool, metrics, licensing, door=door)
+                async with _on_record(store, settings):
+                    yield Services(settings, jobs, store, shelf, budget, pool, metrics, licensing, incoming, door=door)
             finally:
                 warming.cancel()
+                await incoming.stop()
                 await jobs.stop()
         finally:
             await pool.stop()
@@ -107,12 +114,31 @@ async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> A
         await store.close()
 
 
-async def _warm(settings: Settings, shelf: Shelf, pool: WorkerPool) -> None:
-    """Load the default model before the first recording comes; `/readyz` says 503 until it is there."""
+@asynccontextmanager
+async def _on_record(store: Store, settings: Settings) -> AsyncIterator[None]:
+    """Start and stop stand in the audit log; between them, transcripts go when the time to keep them is over."""
+    await store.audit.record("appliance.started", SYSTEM, version=__version__)
+    keeping = asyncio.create_task(store.retention.keep_to_rules(settings.retention_days))
     try:
-        model = shelf.resolve(settings.default_model, settings.default_model, settings.model_aliases)
-        await pool.warm(await asyncio.to_thread(shelf.path, model.id))
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await store.audit.record("appliance.stopped", SYSTEM)
+        log.info(
+            "The audit log ends at %s; kept elsewhere, this shows later whether its end was cut off.", await store.audit.head()
+        )
+
+
+async def _keep_warm(settings: Settings, shelf: Shelf, pool: WorkerPool, store: Store) -> None:
+    """Load the default model before the first recording comes, and that of each new release; `/readyz` says 503 until then."""
+
+    async def load(model_dir: Path) -> None:
+        await pool.warm(model_dir)
         if pool.devices.kind == "cuda":  # on a small machine the import would take the cores from the first recording
             pool.prepare(Role.DIARIZE)
-    except ApplianceError as error:
-        log.error("The default model is not ready. %s %s", error.message, error.hint)
+
+    def default() -> Model:
+        return shelf.resolve(settings.default_model, settings.default_model, settings.model_aliases)
+
+    await keep_warm(shelf, store.audit, default, load)

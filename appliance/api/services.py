@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from litestar.connection import ASGIConnection, Request
 from litestar.datastructures import State
 
 from appliance.api.metrics_registry import Metrics
+from appliance.api.throttle import Throttle
 from appliance.audio.memory import MemoryBudget
 from appliance.catalogue import Shelf
 from appliance.engine.pool import WorkerPool
@@ -17,6 +18,7 @@ from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.store import Store
 from appliance.tls import Door
+from appliance.updates.incoming import Incoming
 
 ApiRequest = Request[Any, Any, State]
 
@@ -33,7 +35,9 @@ class Services:
     pool: WorkerPool
     metrics: Metrics
     licensing: Licensing
+    incoming: Incoming
     door: Door | None = None  # None: what stands in front of the application is somebody else's
+    throttle: Throttle = field(default_factory=Throttle)
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, State]) -> Services:

@@ -35,6 +35,7 @@ from appliance.jobs import Jobs
 from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.store import KeyRecord, Scope, Store
+from appliance.updates.incoming import Incoming
 from tests.api.standins import HOLD, TwoSentences
 
 ALL_SCOPES = (Scope.TRANSCRIBE, Scope.READ, Scope.WRITE)
@@ -157,7 +158,9 @@ class Server(threading.Thread):
         jobs.on_ended(licensing.note_job_ended)
         await jobs.start()
         try:
-            services = Services(self._settings, jobs, store, self._shelf, budget, pool, Metrics(), licensing)
+            services = Services(
+                self._settings, jobs, store, self._shelf, budget, pool, Metrics(), licensing, Incoming(self._settings, store.audit)
+            )
             await self._listen(services, pool)
         finally:
             await jobs.stop()
