@@ -99,7 +99,10 @@ class Forbidden(ApplianceError):
     status = 403
 
     def __init__(self, scope: str) -> None:
-        super().__init__(f"This API key may not do that: it lacks the scope '{scope}'.", "Use a key that has it.")
+        super().__init__(
+            f"You may not do that: it needs the scope '{scope}'.",
+            "Use an API key that has it; 'admin' is for administrators and their keys.",
+        )
 
 
 class RoleTooLow(ApplianceError):
@@ -138,6 +141,16 @@ class BodyTooLarge(ApplianceError):
 
     def __init__(self) -> None:
         super().__init__("The request body is larger than this call needs.", "Only the upload routes take recordings.")
+
+
+class NotConfirmed(ApplianceError):
+    """Erasing everything wants the number of what is erased, so that nothing goes that its owner did not know of."""
+
+    code = "not_confirmed"
+    status = 409
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"That would erase {count} transcripts for good.", f"Add '?confirm={count}' to do it.", param="confirm")
 
 
 class UnsupportedBody(ApplianceError):
@@ -628,6 +641,16 @@ class TooManyAttempts(ApplianceError):
             "Nobody is locked out: the right password works again after that, and from another machine now.",
             retry_after_s=retry_after_s,
         )
+
+
+class AccountDisabled(ApplianceError):
+    """Said to people of a directory only, who proved who they are."""
+
+    code = "account_disabled"
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("Your account on this appliance is disabled.", "Ask an administrator of the appliance.")
 
 
 class SessionNeeded(ApplianceError):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import quote
 
 from litestar import Response, get
 from msgspec import structs
 
 from appliance.api.auth import READ, caller
 from appliance.api.fields import Fields
+from appliance.api.headers import content_disposition
 from appliance.api.services import ApiRequest, services_of
 from appliance.domain import TranscriptRecord
-from appliance.errors import InvalidField, NotAvailable, NotFound, NotReady
+from appliance.errors import InvalidField, NotAvailable, NotFound, NotReady, PrivateTranscript
 from appliance.export import FORMATS, PROFILES, export, parse_profile
 
 LATER_FORMATS = ("docx", "pdf")
@@ -32,11 +32,15 @@ async def export_transcript(request: ApiRequest, key: str, file_format: str) -> 
         raise NotFound(f"format '{file_format}'")
     fields = Fields(request.query_params.multi_items(), ("profile", "model"))
     profile = parse_profile(text) if (text := fields.text("profile")) else PROFILES["default"]
-    record = await services_of(request).store.transcripts.get(key, caller(request).reach)
+    services, who = services_of(request), caller(request)
+    record = await services.store.transcripts.get(key, who.reach)
+    if record.private:
+        raise PrivateTranscript("no document can be made of it here")
     if record.transcript is None:
         raise NotReady("document", record.state, record.failure)
     chosen = version_of(record, fields.text("model"))
     document = await asyncio.to_thread(export, chosen, file_format, profile)  # hours of speech take a while
+    await services.store.audit.record("transcript.exported", who.owner_id, str(record.id), format=file_format)
     return Response(
         document.content,
         media_type=document.media_type,
@@ -52,9 +56,3 @@ def version_of(record: TranscriptRecord, model: str | None) -> TranscriptRecord:
             others = tuple(other for other in versions if other is not version)
             return structs.replace(record, transcript=version, alternatives=others)
     raise InvalidField("model", f"must be one of {', '.join(version.model for version in versions)}, not '{model}'")
-
-
-def content_disposition(filename: str) -> str:
-    """RFC 6266: the name in UTF-8 for everybody of today, and plain ASCII beside it."""
-    plain = "".join(char if char.isascii() and char.isprintable() and char not in '"\\%' else "_" for char in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

@@ -110,6 +110,7 @@ class SummaryAnswer(Value, frozen=True):
     finished_at: datetime | None
     revision: int
     priority: str
+    private: bool  # its text is not here: see …/private/
     progress: ProgressAnswer | None  # while queued or processing
     failure: FailureAnswer | None
 
@@ -129,6 +130,7 @@ class TranscriptAnswer(SummaryAnswer, frozen=True):
     options: TranscribeOptions
     alternatives: tuple[VersionAnswer, ...] | UnsetType = UNSET  # of the other models, when several were compared
     comparison: Comparison | UnsetType = UNSET  # word by word, the others against the first
+    erase_after: datetime | UnsetType | None = UNSET  # when a retention rule erases it; null: it is kept
     timings: Timings | UnsetType = UNSET  # only in the answer to the upload
     srt: str | UnsetType = UNSET  # the rendered document, when `response_format` asked for it
     vtt: str | UnsetType = UNSET
@@ -206,6 +208,7 @@ def summary_answer(record: TranscriptRecord, progress: Progress | None) -> Summa
         finished_at=record.finished_at,
         revision=record.revision,
         priority=record.priority,
+        private=record.private,
         progress=progress_answer(progress) if progress is not None and live else None,
         failure=failure_answer(record.failure),
     )

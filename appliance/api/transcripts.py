@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from datetime import datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Response, delete, get, patch, post
 from msgspec import UNSET, UnsetType, structs
 
 from appliance.api.auth import READ, TRANSCRIBE, WRITE, caller
+from appliance.api.erasing import erase_everything_of, erasure_answer
 from appliance.api.fields import MAX_TITLE_CHARS, Fields
 from appliance.api.intake import Ask, submit
 from appliance.api.json_body import read_json
@@ -19,10 +22,10 @@ from appliance.api.native_answers import SummaryAnswer, TranscriptAnswer, summar
 from appliance.api.native_fields import KNOWN, parse_native
 from appliance.api.request_bodies import NativeUpload, SegmentPatchBody, TranscriptPatchBody
 from appliance.api.services import ApiRequest, Services, services_of
-from appliance.domain import JobState, Progress, Value
-from appliance.errors import AlreadyEnded, InvalidField, NotAvailable
+from appliance.domain import JobState, Progress, TranscriptRecord, Value
+from appliance.errors import AlreadyEnded, InvalidField, NotAvailable, NotConfirmed
 from appliance.jobs import Job
-from appliance.store import Revision, Right, SegmentEdit, Snippet, TranscriptEdit
+from appliance.store import Revision, Right, SegmentEdit, Snippet, TranscriptEdit, erase_after, own_reach
 
 PATH = "/api/v1/transcripts"
 DEFAULT_LIMIT = 20
@@ -40,6 +43,7 @@ class Accepted(Value, frozen=True):
 
 
 class Found(SummaryAnswer, frozen=True):
+    erase_after: datetime | None = None  # when a retention rule erases it; null: it is kept
     snippets: tuple[Snippet, ...] | UnsetType = UNSET  # where the words of `q` stand
 
 
@@ -52,10 +56,6 @@ class Listing(Value, frozen=True):
 
 class Revisions(Value, frozen=True):
     results: tuple[Revision, ...]  # the oldest first
-
-
-class Erasure(Value, frozen=True):
-    status: Literal["erasing"]
 
 
 class TranscriptPatch(Value, frozen=True, forbid_unknown_fields=True):
@@ -119,19 +119,21 @@ async def list_transcripts(request: ApiRequest) -> Listing:
     page = await services.store.transcripts.list(
         caller(request).reach, limit=limit, offset=offset, states=_states(fields), query=query
     )
+    rules = await services.store.retention.rules()
     return Listing(
-        results=tuple(
-            _found(services, summary_answer(record, _progress_of(services, record.id)), page.snippets.get(record.id))
-            for record in page.results
-        ),
+        results=tuple(_found(services, record, rules, page.snippets.get(record.id)) for record in page.results),
         count=page.count,
         next=_page_url(request, limit, offset + limit) if offset + limit < page.count else None,
         previous=_page_url(request, limit, max(0, offset - limit)) if offset > 0 else None,
     )
 
 
-def _found(services: Services, summary: SummaryAnswer, snippets: tuple[Snippet, ...] | None) -> Found:
-    return Found(**structs.asdict(summary), snippets=UNSET if snippets is None else snippets)
+def _found(services: Services, record: TranscriptRecord, rules: Mapping[str, int], snippets: tuple[Snippet, ...] | None) -> Found:
+    return Found(
+        **structs.asdict(summary_answer(record, _progress_of(services, record.id))),
+        erase_after=erase_after(record, rules, services.settings.retention_days),
+        snippets=UNSET if snippets is None else snippets,
+    )
 
 
 def _states(fields: Fields) -> tuple[JobState, ...]:
@@ -156,7 +158,9 @@ def _progress_of(services: Services, transcript_id: int) -> Progress | None:
 async def read_transcript(request: ApiRequest, key: str) -> TranscriptAnswer:
     services = services_of(request)
     record = await services.store.transcripts.get(key, caller(request).reach)
-    return await asyncio.to_thread(transcript_answer, record, _progress_of(services, record.id), verbose=True)
+    answer = await asyncio.to_thread(transcript_answer, record, _progress_of(services, record.id), verbose=True)
+    rules = await services.store.retention.rules()
+    return structs.replace(answer, erase_after=erase_after(record, rules, services.settings.retention_days))
 
 
 @get(f"{PATH}/{{key:str}}/revisions", opt=READ, tags=["Transcripts"], summary="Every edit, with what stood there before")
@@ -223,6 +227,7 @@ async def cancel_transcript(request: ApiRequest, key: str) -> SummaryAnswer:
     record, job = await find_live(services, key, reach, Right.CHANGE)
     if job is not None:
         await services.jobs.cancel(job)
+        await services.store.audit.record("transcript.cancelled", caller(request).owner_id, str(record.id))
         record = await services.store.transcripts.locate(key, reach, Right.CHANGE)
     if record.state is not JobState.CANCELLED:
         raise AlreadyEnded(record.state)
@@ -240,5 +245,19 @@ async def erase_transcript(request: ApiRequest, key: str) -> Response[Any]:
     record, job = await find_live(services, key, reach, Right.ERASE)
     if job is not None:
         await services.jobs.cancel(job)
-    erased = await services.store.transcripts.erase(record.id, reach)
-    return Response(None, status_code=204) if erased else Response(Erasure("erasing"), status_code=202)
+    services.jobs.held_results.wipe(record.id)
+    return erasure_answer(await services.store.transcripts.erase(record.id, reach))
+
+
+@delete(PATH, opt=WRITE, status_code=202, tags=["Transcripts"], summary="Erase everything of yours for good")
+async def erase_own_transcripts(request: ApiRequest) -> Response[Any]:
+    """Query: `confirm`, the number of transcripts that are yours now: without it nothing happens, and the answer says how many.
+
+    What belongs to workspaces, or to others, stays. Running ones are cancelled first. Answers as erasing a single one does.
+    """
+    services, owner = services_of(request), caller(request).owner_id
+    confirmed = Fields(request.query_params.multi_items(), ("confirm",)).integer("confirm", 0, 2**53)
+    count = (await services.store.transcripts.list(own_reach(owner), limit=1, offset=0)).count
+    if confirmed != count:
+        raise NotConfirmed(count)
+    return erasure_answer(await erase_everything_of(services, owner, owner))

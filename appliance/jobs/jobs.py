@@ -138,8 +138,7 @@ class Jobs:
         if self._store and (n := await self._store.envelopes.expire()):
             log.warning("%d private results were not fetched before the appliance last stopped; they are marked as failed", n)
         if self._store:
-            loop = asyncio.get_running_loop()
-            self._store.erasures.listen(lambda erased: loop.call_soon_threadsafe(self._wipe_results, erased) and None)
+            self._store.erasures.listen(asyncio.get_running_loop(), self._wipe_results)
         if self._webhooks:
             self._webhooks.start()
 

@@ -8,9 +8,10 @@ from appliance.store.deliveries import Deliveries, Delivery
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit
 from appliance.store.envelopes import Envelopes, PrivateState
 from appliance.store.idempotency import Claim, IdempotencyKeys
+from appliance.store.journal import Journal
 from appliance.store.keys import ApiKeys, KeyRecord, Scope
 from appliance.store.links import Link, Purpose
-from appliance.store.people import KnownElsewhere, Offer, People, PersonEdit
+from appliance.store.people import KnownElsewhere, Offer, People, PersonEdit, fold_email
 from appliance.store.reach import SYSTEM, UNLIMITED, Reach, Right, own_reach
 from appliance.store.retention import MAX_DAYS, Retention, erase_after
 from appliance.store.search import Snippet
@@ -39,6 +40,7 @@ __all__ = [
     "Envelopes",
     "Head",
     "IdempotencyKeys",
+    "Journal",
     "KeyRecord",
     "KnownElsewhere",
     "Link",
@@ -81,6 +83,7 @@ __all__ = [
     "Workspace",
     "Workspaces",
     "erase_after",
+    "fold_email",
     "held_alone",
     "own_reach",
     "provisioning_uri",

@@ -7,6 +7,7 @@ the last step, and the writer's chore finishes it. On a full disk it uses the ro
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
@@ -46,6 +47,8 @@ class Eraser:
         self._path = path
         self._reserve = Reserve(path)
         self._log_is_clean = False  # what an earlier process erased may still stand in the log
+        self._marked: list[int] = []  # and nobody was told yet
+        self._listeners: list[Callable[[tuple[int, ...]], None]] = []
 
     def mark(self, db: Database, transcript_ids: Sequence[int]) -> None:
         """Part of a transaction: out of sight, and never to come back from a backup."""
@@ -54,7 +57,17 @@ class Eraser:
             marked = "UPDATE transcripts SET erased_at = ? WHERE id = ? AND erased_at IS NULL RETURNING slug"
             if found := first(db, marked, (at, transcript_id)):
                 bury(db, transcript_subject(found["slug"]))
+                self._marked.append(transcript_id)
         self._log_is_clean = False
+
+    def tell(self) -> None:
+        """Once the marks are committed."""
+        marked, self._marked = tuple(self._marked), []
+        for listener in self._listeners if marked else ():
+            listener(marked)
+
+    def listen(self, listener: Callable[[tuple[int, ...]], None]) -> None:
+        self._listeners.append(listener)
 
     def with_room(self, work: Callable[[Database], T]) -> Callable[[Database], T]:
         """`work`, done again with the reserved room when the disk is full."""
@@ -119,10 +132,20 @@ class Erasures:
         def in_transaction(db: Database) -> None:
             with transaction(db):
                 mark(db)
+            self._eraser.tell()
             self._writer.schedule_chore(0.0)  # should nobody wait for the steps any more
 
         await self._writer.run_bare(self._eraser.with_room(in_transaction))
         return await self.finish()
+
+    def listen(self, loop: asyncio.AbstractEventLoop, listener: Callable[[tuple[int, ...]], None]) -> None:
+        """`listener` is called on `loop` with the ids of transcripts that are erased, whatever the reason."""
+
+        def tell(erased: tuple[int, ...]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(listener, erased)
+
+        self._eraser.listen(tell)
 
     async def finish(self) -> bool:
         """Erase everything that is marked."""

@@ -16,7 +16,7 @@ from sqlite_utils import Database
 from appliance.domain import TranscriptRecord
 from appliance.errors import ApplianceError
 from appliance.store.audit import append_audit
-from appliance.store.database import rows
+from appliance.store.database import first, rows
 from appliance.store.erasure import Eraser, Erasures
 from appliance.store.rows import now, time_text
 from appliance.store.threads import Readers, Writer
@@ -34,6 +34,11 @@ _DUE: Final = """
     ORDER BY id LIMIT ?3
 """
 
+_KNOWN: Final = """
+    SELECT id FROM people WHERE id = ?1 UNION ALL SELECT id FROM workspaces WHERE id = ?1
+    UNION ALL SELECT id FROM keys WHERE id = ?1 AND person_id IS NULL
+"""
+
 
 class Retention:
     def __init__(self, writer: Writer, readers: Readers, eraser: Eraser) -> None:
@@ -47,6 +52,10 @@ class Retention:
         """Days by owner; whoever is not in it has the site's rule."""
         found = await self._readers.run(lambda db: rows(db, "SELECT owner, days FROM retention"))
         return {row["owner"]: row["days"] for row in found}
+
+    async def knows(self, owner: str) -> bool:
+        """Whether there is such a person, workspace or key."""
+        return await self._readers.run(lambda db: first(db, _KNOWN, (owner,))) is not None
 
     async def change(self, owner: str, days: int | None, actor: str) -> None:
         """None: the site's rule from now on. What is due by the new rule goes within minutes."""

@@ -33,6 +33,13 @@ BY_SCOPE = {
     "PATCH /api/v1/transcripts/1/segments/0/": "write",
     "POST /api/v1/transcripts/1/cancel/": "write",
     "DELETE /api/v1/transcripts/1/": "write",
+    "DELETE /api/v1/transcripts/": "write",
+    "GET /api/v1/retention/": "read",
+    "PUT /api/v1/retention/key_0a/": "write",
+    "GET /api/v1/audit/": "admin",
+    "GET /api/v1/audit/head/": "admin",
+    "GET /api/v1/usage/": "admin",
+    "GET /api/v1/usage/head/": "admin",
     "GET /v1/licence": "read",
     "POST /v1/licence": "admin",
     "GET /metrics": "admin",
@@ -56,6 +63,7 @@ def test_every_route_is_tried_below(api: Api) -> None:
     closed = {path for path, handler in handlers(api.app) if handler.opt["access"] != "public"}
     tried = {line.split()[1].rstrip("/").replace("/1", "/{key:str}").replace("/0", "/{n:int}") for line in BY_SCOPE}
     tried = {path.replace("/export/srt", "/export/{file_format:str}").replace("whisper-base", "{name:path}") for path in tried}
+    tried = {path.replace("key_0a", "{owner:str}") for path in tried}
     assert tried == closed
 
 

@@ -226,3 +226,29 @@ def test_a_failed_one_keeps_its_reason(client: httpx.Client) -> None:
     url = answer.json()["url"]
     assert until(lambda: client.get(url).json()["status"] == "failed")
     assert client.get(url).json()["failure"]["code"] == "unsupported_media"
+
+
+def test_everything_of_mine_goes_when_i_know_how_much_that_is(api: Api, client: httpx.Client, wav: bytes) -> None:
+    """A number instead of a word: what was sent in meanwhile is not erased unseen."""
+    for _ in range(2):
+        client.post("/v1/transcribe", files={"file": ("a.wav", wav)})
+    _, other_secret = api.new_key()
+    with api.client(other_secret) as other:
+        kept = other.post("/v1/transcribe", files={"file": ("a.wav", wav)}).json()["id"]
+        for wrong in ({}, {"confirm": 1}, {"confirm": 3}):
+            refusal = client.delete("/api/v1/transcripts", params=wrong)
+            assert (refusal.status_code, refusal.json()["code"]) == (409, "not_confirmed")
+        assert "?confirm=2" in refusal.json()["hint"]
+        assert client.get("/api/v1/transcripts").json()["count"] == 2
+        assert client.delete("/api/v1/transcripts", params={"confirm": 2}).status_code == 204
+        assert client.get("/api/v1/transcripts").json()["count"] == 0
+        assert other.get(f"/api/v1/transcripts/{kept}").status_code == 200
+    assert client.delete("/api/v1/transcripts", params={"confirm": 0}).status_code == 204
+
+
+def test_erasing_everything_ends_what_runs(api: Api, client: httpx.Client, wav: bytes) -> None:
+    sent = client.post("/api/v1/transcripts/", files={"file": ("a.wav", wav)}, data={"prompt": HOLD}).json()
+    assert api.pool.holding.acquire(timeout=10)
+    assert client.delete("/api/v1/transcripts", params={"confirm": 1}).status_code == 204
+    assert api.pool.cancelled.acquire(timeout=10)
+    assert client.get(f"/api/v1/transcripts/{sent['id']}").status_code == 404
