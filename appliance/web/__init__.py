@@ -44,6 +44,8 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+UNSEEN = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex, nofollow, noarchive"}  # of addresses that are a secret
+
 
 class StaticFile(Value, frozen=True):
     content: bytes
@@ -79,6 +81,12 @@ def trust_page(request: Request[Any, Any, Any]) -> Response[bytes]:
     return _answer(request, FILES["trust.html"])
 
 
+@get("/s/{token:str}", include_in_schema=False, sync_to_thread=False, response_headers=UNSEEN)
+def shared_page(token: str) -> Response[bytes]:
+    """The same for every link, good or not; what the link shows is asked for by the page."""
+    return Response(FILES["shared.html"].content, media_type=FILES["shared.html"].content_type)
+
+
 @get("/static/{name:str}", include_in_schema=False, sync_to_thread=False)
 def static_file(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
     if name not in FILES:
@@ -89,5 +97,10 @@ def static_file(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
 def routes() -> list[Router]:
     """The page at `/` and its files under `/static/`; no key is needed to load them, and they hold no data."""
     return [
-        Router("/", route_handlers=[page, trust_page, static_file], response_headers=SECURITY_HEADERS, opt={"access": "public"})
+        Router(
+            "/",
+            route_handlers=[page, trust_page, shared_page, static_file],
+            response_headers=SECURITY_HEADERS,
+            opt={"access": "public"},
+        )
     ]

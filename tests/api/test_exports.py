@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from appliance.api.exports import content_disposition
+from appliance.api.headers import content_disposition
 from tests.api.conftest import Api, until
 from tests.api.standins import HOLD
 from tests.api.test_transcripts import make, send
