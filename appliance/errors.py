@@ -703,7 +703,9 @@ class EmailTaken(ApplianceError):
     status = 409
 
     def __init__(self) -> None:
-        super().__init__("Somebody with this e-mail address has an account already.", "Choose another address, or use that account.")
+        super().__init__(
+            "Somebody with this e-mail address has an account already.", "Choose another address, or use that account."
+        )
 
 
 class LastAdministrator(ApplianceError):

@@ -71,13 +71,17 @@ class Standing(Value, frozen=True):
 
     @property
     def reach(self) -> Reach:
-        erases = self._owners(MemberRole.OWNER)
         return Reach(
             actor=self.person.id,
             reads=self._owners(*MemberRole),
             changes=self._owners(MemberRole.EDITOR, MemberRole.OWNER),
-            erases=None if self.person.is_admin else erases,
+            erases=None if self.person.is_admin else self.erases_as_member,
         )
+
+    @property
+    def erases_as_member(self) -> frozenset[str]:
+        """Without what an administrator may."""
+        return self._owners(MemberRole.OWNER)
 
     def _owners(self, *roles: MemberRole) -> frozenset[str]:
         return frozenset((self.person.id, *(member.workspace_id for member in self.memberships if member.role in roles)))
