@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import wave
+
 import openai
 import pytest
 from openai import OpenAI
@@ -60,6 +64,34 @@ def test_diarized_json(client: OpenAI) -> None:
     )
     assert {segment.speaker for segment in answer.segments} == {"A", "B"}
     assert answer.duration == pytest.approx(30, abs=0.1)
+
+
+def cut_as_data_url(start_s: float, end_s: float) -> str:
+    """A piece of the telephone call."""
+    piece = io.BytesIO()
+    with wave.open(str(telephone_call())) as call, wave.open(piece, "wb") as sample:
+        sample.setparams(call.getparams())
+        call.setpos(round(start_s * call.getframerate()))
+        sample.writeframes(call.readframes(round((end_s - start_s) * call.getframerate())))
+    return f"data:audio/wav;base64,{base64.b64encode(piece.getvalue()).decode()}"
+
+
+def test_known_speakers_are_called_by_name(client: OpenAI) -> None:
+    unnamed = client.audio.transcriptions.create(
+        file=telephone_call(), model="gpt-4o-transcribe-diarize", response_format="diarized_json"
+    )
+    longest = max((s for s in unnamed.segments if s.speaker == "B"), key=lambda s: s.end - s.start)
+    named = client.audio.transcriptions.create(
+        file=telephone_call(),
+        model="gpt-4o-transcribe-diarize",
+        response_format="diarized_json",
+        extra_body={
+            "known_speaker_names": ["Diane"],
+            "known_speaker_references": [cut_as_data_url(longest.start, min(longest.end, longest.start + 9.0))],
+        },
+    )
+    called = {"A": "A", "B": "Diane"}
+    assert [s.speaker for s in named.segments] == [called[s.speaker] for s in unnamed.segments]
 
 
 def test_stream(client: OpenAI) -> None:
