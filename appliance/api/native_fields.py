@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from appliance.api.fields import MAX_PROMPT_CHARS, MAX_TITLE_CHARS, Fields
 from appliance.api.intake import Ask
 from appliance.api.services import Services
 from appliance.api.site_models import check_capabilities, resolve_model
 from appliance.catalogue import Model
+from appliance.crypto.encoding import from_base64url
+from appliance.crypto.sealing import check_public_key
 from appliance.domain import ChannelMode, Priority, SpeakerCount, Task, TranscribeOptions
-from appliance.errors import InvalidField, NotAvailable
+from appliance.errors import InvalidField, NotAvailable, SealKeyInvalid
+from appliance.jobs import Privacy
 from appliance.jobs.webhooks import check_target
 from appliance.settings import Settings
 
@@ -36,6 +41,8 @@ KNOWN = (
     "filename",
     "priority",
     "private",
+    "hide_name",
+    "seal_to",
     "callback_url",
     "response_format",
 )
@@ -47,10 +54,10 @@ def parse_native(fields: Fields, services: Services) -> Ask:
     options = read_options(fields, models[0])
     for model in models:
         check_capabilities(model, options)
-    if fields.boolean("private"):
-        raise NotAvailable("private", "transcripts that only the browser can read come with a later version")
+    privacy = read_privacy(fields, models)
     return Ask(
-        options=options,
+        options=replace(options, private=privacy is not None),
+        privacy=privacy,
         models=tuple(model.id for model in models),
         title=fields.limited("title", MAX_TITLE_CHARS) or "",
         priority=Priority(priority) if (priority := fields.choice("priority", [*Priority])) else None,
@@ -128,6 +135,27 @@ def read_diarize(fields: Fields, speakers: SpeakerCount, channels: ChannelMode) 
     if channels is ChannelMode.SEPARATE and counted:
         raise InvalidField("speakers", "has no meaning with 'channels=separate'", "There, each channel is one speaker.")
     return counted if asked is None else asked
+
+
+def read_privacy(fields: Fields, models: tuple[Model, ...]) -> Privacy | None:
+    """What goes with `private`, and what does not."""
+    hide_name, seal_to = fields.boolean("hide_name"), fields.text("seal_to")
+    if not fields.boolean("private"):
+        if hide_name or seal_to:
+            raise InvalidField("hide_name" if hide_name else "seal_to", "has a meaning only with 'private=true'")
+        return None
+    if len(models) > 1:
+        raise NotAvailable("models", "a private transcript is made by one model", "Send 'model'.")
+    return Privacy(hide_name=bool(hide_name), seal_to=_read_seal_key(seal_to) if seal_to else b"")
+
+
+def _read_seal_key(text: str) -> bytes:
+    try:
+        key = from_base64url(text)
+    except ValueError as error:
+        raise SealKeyInvalid("is not base64url") from error
+    check_public_key(key)
+    return key
 
 
 def read_callback_url(fields: Fields, settings: Settings) -> str | None:

@@ -44,6 +44,7 @@ from appliance.api.private import (
     read_private_state,
     store_private_envelope,
 )
+from appliance.api.releases import activate, go_back, import_release, list_releases, read_import
 from appliance.api.retention import change_retention, read_retention
 from appliance.api.session import confirm_session, read_session, sign_in, sign_out
 from appliance.api.shared import export_shared, open_shared, read_shared
@@ -108,6 +109,11 @@ def routes() -> list[HTTPRouteHandler]:
         list_models,
         read_model,
         list_languages,
+        list_releases,
+        read_import,
+        import_release,
+        activate,
+        go_back,
         read_licence_state,
         install_licence,
         create_transcription,

@@ -15,13 +15,15 @@ from litestar.openapi.datastructures import ResponseSpec
 from msgspec import structs
 
 from appliance.api.auth import TRANSCRIBE
-from appliance.api.intake import submit
+from appliance.api.fields import Fields
+from appliance.api.intake import Ask, submit
 from appliance.api.native_answers import TranscriptAnswer, transcript_answer
 from appliance.api.native_fields import KNOWN, parse_native
 from appliance.api.request_bodies import NativeUpload
-from appliance.api.services import ApiRequest, services_of
+from appliance.api.services import ApiRequest, Services, services_of
 from appliance.api.waiting import wait_for_result
 from appliance.domain import TranscriptRecord
+from appliance.errors import NoPrivateHere
 from appliance.export import export
 from appliance.jobs import Finished
 
@@ -41,13 +43,20 @@ DOCUMENT_OF_MEDIA_TYPE = {"text/plain": "txt", "text/vtt": "vtt", "application/x
 async def transcribe(request: ApiRequest) -> Response[Any]:
     """Always JSON, the rendered document standing under `srt`, `vtt` or `text`; unless `Accept` names a document type alone."""
     services = services_of(request)
-    job, ask = await submit(request, services, KNOWN, partial(parse_native, services=services), keep=True)
+    job, ask = await submit(request, services, KNOWN, partial(_parse, services=services), keep=True)
     finished = await wait_for_result(request, services, job)
     wanted = DOCUMENT_OF_MEDIA_TYPE.get(request.accept.best_match(["application/json", *DOCUMENT_OF_MEDIA_TYPE]) or "")
     if wanted is None:
         return Response(await _answer(finished, ask.response_format), status_code=200)
     document = await asyncio.to_thread(export, finished.record, wanted)
     return Response(document.content, status_code=200, media_type=document.media_type)
+
+
+def _parse(fields: Fields, services: Services) -> Ask:
+    ask = parse_native(fields, services)
+    if ask.privacy:
+        raise NoPrivateHere
+    return ask
 
 
 async def _answer(finished: Finished, response_format: str) -> TranscriptAnswer:

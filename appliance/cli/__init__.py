@@ -26,6 +26,7 @@ COMMANDS = {
     "trust": "The certificate of this appliance, and who vouches for it.",
     "decrypt": "Open the envelope of a private transcript, with its password.",
     "doctor": "Check this machine: a plain verdict and a remedy for each point.",
+    "support-bundle": "Write what support needs to know, without text or audio, to a file you can read first.",
     "bench": "Measure how fast this machine transcribes.",
     "settings": "Show every setting, its value here and what it means.",
 }
@@ -44,7 +45,7 @@ class LazyCommands(TyperGroup):
 
 
 def load(name: str) -> Any:  # noqa: ANN401 (Typer keeps its own copy of Click private)
-    module = importlib.import_module(f"appliance.cli.{name}")
+    module = importlib.import_module(f"appliance.cli.{name.replace('-', '_')}")
     module.app.rich_markup_mode = None
     command = typer.main.get_command(module.app)
     command.name = name

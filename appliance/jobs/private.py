@@ -22,10 +22,10 @@ from appliance.domain import Caution, Recording, TranscribeOptions, TranscriptRe
 from appliance.engine.protocol import Diarization, Sealed
 from appliance.engine.wire import pack
 from appliance.errors import ResultGone, WorkerCrashed
-from appliance.jobs.joining import ChildOrder, Joined, JoinOrder
+from appliance.joining.join import ChildOrder, Joined, JoinOrder
 
 NAMELESS: Final = "Private recording"
-_COMMAND = (sys.executable, "-I", "-B", "-m", "appliance.jobs.joining_child")
+_COMMAND = (sys.executable, "-I", "-B", "-m", "appliance.joining.child")
 _ENVIRONMENT = {"LANG": "C.UTF-8"}  # nothing of ours
 _PIPE_BYTES = 2**20
 _CHUNK_BYTES = 256 * 2**10

@@ -35,10 +35,10 @@ from appliance.engine.protocol import (
 )
 from appliance.errors import ApplianceError, DeviceOutOfMemory, InvalidField, MemoryFull, WorkerCrashed
 from appliance.jobs.feed import Feed
-from appliance.jobs.joining import join
 from appliance.jobs.known_voices import KnownVoice, read_samples
 from appliance.jobs.private import Joiner, PrivateJob, PrivateResult, join_order, start_joiner
 from appliance.jobs.progress import Meter, Speeds
+from appliance.joining.join import join
 from appliance.settings import Settings
 
 log = logging.getLogger(__name__)

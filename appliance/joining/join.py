@@ -1,6 +1,6 @@
 """What both engines heard becomes one transcript: warnings of the whole recording, and who said which word.
 
-Pure; runs in a thread of the API process, and for private transcripts in a process of its own (`joining_child.py`).
+Pure; runs in a thread of the API process, and for private transcripts in a process of its own (`child.py`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from appliance.crypto.sealing import WORKER_INFO, Recipient, result_info, seal
 from appliance.domain import JobState, Transcript
 from appliance.engine.wire import unpack
 from appliance.export.json import render_json
-from appliance.jobs.joining import ChildOrder, Joined, JoinOrder, join
+from appliance.joining.join import ChildOrder, Joined, JoinOrder, join
 
 _LIMITS: Final = ResourceLimits(memory_bytes=4 * 2**30, cpu_s=600)
 _READ_BYTES: Final = 2**20
