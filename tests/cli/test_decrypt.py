@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from appliance.crypto.envelope import MIN_ITERATIONS, lock, write_envelope
 from appliance.export import export
 from appliance.export.json import render_json
+from tests.api.conftest import until
 from tests.export.generated import record_of, sentence, transcript_of
 
 PASSWORD = "pässwörd 会"
@@ -24,27 +26,22 @@ def envelope(content: bytes) -> bytes:
 
 def decrypt(*arguments: str, password: str) -> tuple[int, bytes, str]:
     """With a terminal, on which the password is typed; returns exit status, stdout, and all that the terminal showed."""
-    parent, child = pty.openpty()
+    ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "appliance.cli", "decrypt", *arguments]
-    process = subprocess.Popen(command, stdin=child, stdout=subprocess.PIPE, stderr=child, start_new_session=True)
-    os.close(child)
-    shown = b""
-    while b"assword" not in shown and (part := _read(parent)):
-        shown += part
-    if b"assword" in shown:
-        os.write(parent, password.encode() + b"\n")
-    out, _ = process.communicate(timeout=60)
-    while part := _read(parent):
-        shown += part
-    os.close(parent)
-    return process.returncode, out, shown.decode()
-
-
-def _read(fd: int) -> bytes:
+    process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True)
     try:
-        return os.read(fd, 4096)
-    except OSError:  # the other side is closed
-        return b""
+        if until(lambda: process.poll() is not None or not shows_what_is_typed(theirs), 60) and process.poll() is None:
+            os.write(ours, password.encode() + b"\n")
+        out, _ = process.communicate(timeout=60)
+        os.set_blocking(ours, False)
+        return process.returncode, out, os.read(ours, 65536).decode()
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def shows_what_is_typed(terminal: int) -> bool:
+    return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
 
 
 @pytest.mark.parametrize("file_format", ["json", "srt", "csv"])
