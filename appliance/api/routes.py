@@ -49,6 +49,7 @@ from appliance.api.retention import change_retention, read_retention
 from appliance.api.session import confirm_session, read_session, sign_in, sign_out
 from appliance.api.shared import export_shared, open_shared, read_shared
 from appliance.api.shares import create_share, list_shares, revoke_share
+from appliance.api.single_sign_on import finish_oidc, list_providers, sign_in_ldap, start_oidc
 from appliance.api.transcribe import transcribe
 from appliance.api.transcripts import (
     cancel_transcript,
@@ -130,6 +131,10 @@ def routes() -> list[HTTPRouteHandler]:
         sign_in,
         confirm_session,
         sign_out,
+        list_providers,
+        start_oidc,
+        finish_oidc,
+        sign_in_ldap,
         look_at_link,
         set_up,
         accept_invitation,

@@ -15,7 +15,7 @@ LISTED = "'appliance settings' lists them all."
 PREFIX = "APPLIANCE_"
 CONFIG = "APPLIANCE_CONFIG"
 # Not settings: where they are, and what commands and scripts read.
-OTHER_NAMES = (CONFIG, "APPLIANCE_SERVER", "APPLIANCE_KEY", "APPLIANCE_SAMPLE")
+OTHER_NAMES = (CONFIG, "APPLIANCE_SERVER", "APPLIANCE_KEY", "APPLIANCE_SAMPLE", "APPLIANCE_SIGNING_PASSPHRASE")
 
 
 def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401

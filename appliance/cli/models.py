@@ -1,4 +1,7 @@
-"""`appliance models`: list, fetch, verify and remove models. Only `fetch` uses the network, and only without `--from`."""
+"""`appliance models`: list, fetch, verify and remove models; releases are in `releases.py`.
+
+Only `fetch` uses the network, and only without `--from`.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ from rich.table import Table
 from appliance.catalogue import Catalogue, Model, Shelf, State
 from appliance.catalogue.fetch import fetch, open_sources
 from appliance.catalogue.sources import Progress
+from appliance.cli import releases
 from appliance.cli.configuration import read_settings
 from appliance.errors import ModelDamaged, UnknownModel
 from appliance.settings import Settings
 
-app = typer.Typer(help="List, fetch, verify and remove models.", no_args_is_help=True)
+app = typer.Typer(help="List, fetch, verify and remove models; import signed updates, and go back.", no_args_is_help=True)
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -244,3 +248,6 @@ class Lines:
 
     def note(self, text: str) -> None:
         err.print(text, soft_wrap=True)
+
+
+releases.add_to(app, _watched)

@@ -35,10 +35,9 @@ from appliance.errors import BlobMissing, CatalogueError, NoSpace, StrangeMember
 from appliance.updates.bundle import Bundle, Member, read_lists
 from appliance.updates.failpoints import reach
 from appliance.updates.release import Canary, PlannedModel, Release, read_release
-from appliance.updates.releases import Releases
+from appliance.updates.releases import TRUST, Releases
 from appliance.updates.trust import verify
 
-TRUST = "trust"
 WORK = "work"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

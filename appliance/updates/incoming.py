@@ -22,7 +22,8 @@ from appliance.errors import ApplianceError, Cancelled, InvalidField, UpdateRunn
 from appliance.settings import Settings
 from appliance.store.audit import Audit
 from appliance.updates.bundle import METADATA, Bundle, TarBundle, open_bundle
-from appliance.updates.operations import import_release
+from appliance.updates.canary import try_out
+from appliance.updates.operations import Hearing, import_release
 from appliance.updates.releases import Releases
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,11 @@ class FoundBundle(Value, frozen=True):
 class Incoming:
     """Lives on one event loop."""
 
-    def __init__(self, settings: Settings, audit: Audit) -> None:
+    def __init__(self, settings: Settings, audit: Audit, hearing: Hearing = try_out) -> None:
         self.releases = Releases(settings.models_dir)
-        self._settings, self._audit = settings, audit
+        self.audit = audit
+        self._hearing = hearing
+        self._settings = settings
         self._status = ImportStatus()
         self._task: asyncio.Task[ReleaseRecord] | None = None
 
@@ -128,10 +131,11 @@ class Incoming:
                     bundle,
                     channel,
                     settings=self._settings,
-                    audit=self._audit,
+                    audit=self.audit,
                     actor=actor,
                     progress=_Watch(self),
                     activate=activate,
+                    hearing=self._hearing,
                 )
         except ApplianceError as error:
             self._refuse(error)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
 from appliance.catalogue.releases import Channel, ReleaseRecord
 from appliance.catalogue.sources import Progress, Silent
@@ -39,6 +40,8 @@ _REASONS: tuple[tuple[type[ApplianceError] | tuple[type[ApplianceError], ...], s
     (NoSpace, "space"),
 )
 
+Hearing = Callable[[Settings, Trial], Coroutine[Any, Any, None]]  # `canary.try_out`, or what stands for it
+
 
 def anchor_of(channel: Channel, releases: Releases) -> bytes:
     """The root that a channel is trusted from. Raises SiteRootRefused when the site has none of its own."""
@@ -54,11 +57,12 @@ async def import_release(
     actor: str,
     progress: Progress | None = None,
     activate: bool = True,
+    hearing: Hearing = try_out,
 ) -> ReleaseRecord:
     """Raises what `import_bundle` raises. Cancelling it ends the copying within a megabyte, and a trial at once."""
     releases = Releases(settings.models_dir)
     watched = Interruptible(progress or Silent())
-    hear = _Trials(settings)
+    hear = _Trials(settings, hearing)
 
     def work() -> ReleaseRecord:
         anchor = anchor_of(channel, releases)
@@ -91,13 +95,14 @@ async def _to_its_end(work: Callable[[], ReleaseRecord], interrupts: Sequence[Ca
 class _Trials:
     """Runs trials on the event loop, for the thread that waits for them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, hearing: Hearing) -> None:
         self._settings = settings
+        self._hearing = hearing
         self._loop = asyncio.get_running_loop()
         self._running: Future[None] | None = None
 
     def __call__(self, trial: Trial) -> None:
-        self._running = asyncio.run_coroutine_threadsafe(try_out(self._settings, trial), self._loop)
+        self._running = asyncio.run_coroutine_threadsafe(self._hearing(self._settings, trial), self._loop)
         try:
             self._running.result()
         except CancelledError:

@@ -34,6 +34,7 @@ from appliance.errors import ModelDamaged, NoSuchRelease, NothingToRollBack, Upd
 from appliance.updates.blobs import BlobStore
 from appliance.updates.failpoints import reach
 
+TRUST = "trust"  # folder of what a channel believes
 PROVEN = "proven"  # a file in a release that has served, or was loaded by the appliance itself
 
 
