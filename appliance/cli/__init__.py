@@ -24,6 +24,8 @@ COMMANDS = {
     "models": "Which models exist, which are here, and whether they are sound.",
     "keys": "Who may call the API.",
     "trust": "The certificate of this appliance, and who vouches for it.",
+    "audit": "What was done here, by whom and when: export it, and check that nobody changed it.",
+    "backup": "Encrypted backups: make, check and restore them.",
     "decrypt": "Open the envelope of a private transcript, with its password.",
     "doctor": "Check this machine: a plain verdict and a remedy for each point.",
     "support-bundle": "Write what support needs to know, without text or audio, to a file you can read first.",
