@@ -25,6 +25,7 @@ from appliance.engine.gpu import choose_device
 from appliance.engine.pool import WorkerPool
 from appliance.engine.protocol import Role
 from appliance.errors import ApplianceError
+from appliance.identity import identity_sources
 from appliance.jobs import Jobs
 from appliance.licensing import Licensing
 from appliance.settings import Settings
@@ -88,6 +89,7 @@ async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> A
     shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
     budget = MemoryBudget(settings.memory_budget_bytes, lambda: jobs.retry_after_s())  # noqa: PLW0108  # made below
     devices = choose_device(settings.device)
+    identities = identity_sources(settings)
     store = await Store.open(settings.database_path)
     try:
         licensing = await Licensing.open(store, settings.data_dir, settings.licence_file)
@@ -102,7 +104,9 @@ async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> A
             warming = asyncio.create_task(_keep_warm(settings, shelf, pool, store))
             try:
                 async with _on_record(store, settings):
-                    yield Services(settings, jobs, store, shelf, budget, pool, metrics, licensing, incoming, door=door)
+                    yield Services(
+                        settings, jobs, store, shelf, budget, pool, metrics, licensing, incoming, door, identities=identities
+                    )
             finally:
                 warming.cancel()
                 await incoming.stop()
@@ -111,6 +115,7 @@ async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> A
             await pool.stop()
             await licensing.stop()
     finally:
+        identities.close()
         await store.close()
 
 

@@ -26,6 +26,7 @@ from appliance.api.me import (
 from appliance.api.metrics import metrics
 from appliance.api.models import list_models, read_model
 from appliance.api.openai import create_transcription, create_translation
+from appliance.api.orphans import list_orphans
 from appliance.api.own_keys import list_keys, make_key, revoke_key
 from appliance.api.people import (
     change_person,
@@ -160,6 +161,7 @@ def routes() -> list[HTTPRouteHandler]:
         remove_second_factor_of,
         invite_person,
         withdraw_invitation,
+        list_orphans,
         list_workspaces,
         create_workspace,
         read_workspace,

@@ -13,6 +13,7 @@ from appliance.api.throttle import Throttle
 from appliance.audio.memory import MemoryBudget
 from appliance.catalogue import Shelf
 from appliance.engine.pool import WorkerPool
+from appliance.identity import IdentitySources
 from appliance.jobs import Jobs
 from appliance.licensing import Licensing
 from appliance.settings import Settings
@@ -38,6 +39,7 @@ class Services:
     incoming: Incoming
     door: Door | None = None  # None: what stands in front of the application is somebody else's
     throttle: Throttle = field(default_factory=Throttle)
+    identities: IdentitySources = IdentitySources(oidc=None, ldap=None)
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, State]) -> Services:

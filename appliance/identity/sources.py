@@ -14,6 +14,10 @@ class IdentitySources:
     oidc: OidcProvider | None
     ldap: LdapDirectory | None
 
+    def close(self) -> None:
+        if self.ldap:
+            self.ldap.close()
+
 
 def identity_sources(settings: Settings) -> IdentitySources:
     """Raises `StartRefused` with the setting at fault."""

@@ -170,6 +170,11 @@ class People:
         """
         return await self._writer.run(lambda db: _follow_directory(db, identity))
 
+    async def knows(self, identity: KnownElsewhere) -> bool:
+        """Whether `find_or_create_external` would find somebody."""
+        sought = "SELECT 1 FROM identities WHERE provider = ? AND subject = ?"
+        return await self._readers.run(lambda db: first(db, sought, (identity.provider, identity.subject)) is not None)
+
     # --- proving ------------------------------------------------------------------------------------------------------
 
     async def check_password(self, email: str, password: str) -> Person | None:
