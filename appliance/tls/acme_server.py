@@ -35,6 +35,7 @@ NETWORK_TIMEOUT_S = 10
 ORDER_TIMEOUT = timedelta(seconds=60)
 FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(hours=6)
+CLOCK_SKEW = timedelta(hours=1)  # a certificate made this second is not yet valid where the clock is behind the server's
 
 
 class AcmeSite(Value, frozen=True):
@@ -64,7 +65,7 @@ class AcmeServer:
     def credentials(self, now: datetime) -> Credentials:
         """The one that is kept, or a fresh one when it is due. Raises CertificateNotObtained, then waits before trying again."""
         kept = self._kept(now)
-        if kept is not None and not kept.is_due(now):
+        if kept is not None and not kept.is_due(now + CLOCK_SKEW):
             return kept
         if self._next_try is not None and now < self._next_try:
             return kept or self._until_then.credentials(now)
@@ -80,7 +81,7 @@ class AcmeServer:
         if pem is None:
             return None
         try:
-            kept = read_credentials(pem, pem, now, "The certificate of the ACME server")
+            kept = read_credentials(pem, pem, now + CLOCK_SKEW, "The certificate of the ACME server")
         except CertificateRefused as error:
             log.warning("%s", error.message)
             return None
@@ -91,7 +92,7 @@ class AcmeServer:
         key_pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         with _errors_as_sentences(self._site):
             chain = self._order(crypto_util.make_csr(key_pem, list(self._site.names.dns), ipaddrs=list(self._site.names.ips)))
-        fresh = read_credentials(chain.encode(), key_pem, now, "The certificate of the ACME server")
+        fresh = read_credentials(chain.encode(), key_pem, now + CLOCK_SKEW, "The certificate of the ACME server")
         self._folder.write(LEAF_FILE, fresh.pem)
         log.info("The ACME server gave a certificate for %s, valid until %s.", fresh.names, f"{fresh.not_after:%Y-%m-%d}")
         return fresh
