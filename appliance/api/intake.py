@@ -18,7 +18,7 @@ from appliance.api.services import ApiRequest, Services
 from appliance.api.site_models import resolve_model
 from appliance.audio.upload import MAX_FIELD_BYTES, Form, Upload, UploadLimits, body_chunks, receive_body, receive_form
 from appliance.domain import Priority, TranscribeOptions, Value
-from appliance.errors import InvalidField, MissingFile, UnsupportedBody
+from appliance.errors import InvalidField, MissingFile, NotAvailable, UnsupportedBody
 from appliance.jobs import Job, KnownVoice, Privacy, Submission
 
 MAX_FILENAME_CHARS = 200
@@ -33,6 +33,7 @@ class Ask(Value, frozen=True):
     options: TranscribeOptions
     models: tuple[str, ...]  # catalogue ids; the first is options.model
     title: str = ""
+    workspace: str | None = None  # None: it is the caller's own
     priority: Priority | None = None  # None: the site's default
     callback_url: str | None = None
     privacy: Privacy | None = None
@@ -68,6 +69,7 @@ async def submit(
         raise MissingFile
     try:
         ask = parse(Fields([*query, *form.fields], known))
+        _check_workspace(request, ask)
         submission = _submission(request, services, ask, upload)
     except BaseException:
         upload.close()
@@ -79,13 +81,22 @@ async def submit(
 def _check_query(request: ApiRequest, services: Services, fields: Fields, parse: Callable[[Fields], A]) -> None:
     """All of it for a raw body. A form may still name the model, and what goes with it: then only what stands by itself."""
     if _content_type(request) != FORM:
-        parse(fields)
+        _check_workspace(request, parse(fields))
         return
     for name in (fields.text("model"), *fields.many("models", separators=",")):
         if name is not None:
             resolve_model(services, name)
     fields.language("language")
     fields.languages("languages", separators=",")
+
+
+def _check_workspace(request: ApiRequest, ask: Ask) -> None:
+    """Raises `NotFound`, `RoleTooLow`, `NotAvailable`."""
+    if ask.workspace is None:
+        return
+    caller(request).reach.ensure_may_add(ask.workspace)
+    if ask.privacy is not None:
+        raise NotAvailable("workspace", "only the browser of its owner can read a private transcript")
 
 
 def _content_type(request: ApiRequest) -> str:
@@ -98,7 +109,7 @@ def _submission(request: ApiRequest, services: Services, ask: Ask, upload: Uploa
         options=ask.options,
         models=ask.models,
         title=ask.title or title_of(upload.filename),
-        owner=caller(request).owner_id,
+        owner=ask.workspace or caller(request).owner_id,
         priority=ask.priority or services.settings.default_priority,
         callback_url=ask.callback_url,
         privacy=ask.privacy,

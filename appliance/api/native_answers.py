@@ -110,6 +110,7 @@ class SummaryAnswer(Value, frozen=True):
     finished_at: datetime | None
     revision: int
     priority: str
+    workspace: str | None  # id; null: its owner's own
     private: bool  # its text is not here: see …/private/
     progress: ProgressAnswer | None  # while queued or processing
     failure: FailureAnswer | None
@@ -208,6 +209,7 @@ def summary_answer(record: TranscriptRecord, progress: Progress | None) -> Summa
         finished_at=record.finished_at,
         revision=record.revision,
         priority=record.priority,
+        workspace=record.owner if record.owner.startswith("workspace_") else None,
         private=record.private,
         progress=progress_answer(progress) if progress is not None and live else None,
         failure=failure_answer(record.failure),

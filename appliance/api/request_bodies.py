@@ -50,6 +50,7 @@ NATIVE_FIELDS: dict[str, Schema] = {
     "temperature": _number("0 to 1; when absent 0, and more where the text shows signs of being invented."),
     "word_timestamps": _flag("Times of single words; on by default."),
     "title": _text("The file's name when absent."),
+    "workspace": _text("Id of the workspace it belongs to; the caller's own when absent. Not with `private`."),
     "filename": _text("Name of the recording when it is the whole body."),
     "priority": _text("The site's default when absent.", "high", "normal", "low"),
     "private": _flag("Only your browser can read the text: docs/private-transcripts.md. Not on `/v1/transcribe`."),
@@ -126,7 +127,8 @@ class OpenAiTranslationUpload(Operation):
 class TranscriptPatchBody(Operation):
     def __post_init__(self) -> None:
         names = Schema(type=OpenAPIType.OBJECT, description="Label to name; null takes the name away.")
-        self.request_body = _json({"title": _text("The new title."), "speakers": names})
+        workspace = _text("Id of the workspace to move it to; null moves it to the caller's own.")
+        self.request_body = _json({"title": _text("The new title."), "speakers": names, "workspace": workspace})
 
 
 @dataclass

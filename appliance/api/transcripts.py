@@ -25,7 +25,7 @@ from appliance.api.services import ApiRequest, Services, services_of
 from appliance.domain import JobState, Progress, TranscriptRecord, Value
 from appliance.errors import AlreadyEnded, InvalidField, NotAvailable, NotConfirmed
 from appliance.jobs import Job
-from appliance.store import Revision, Right, SegmentEdit, Snippet, TranscriptEdit, erase_after, own_reach
+from appliance.store import Reach, Revision, Right, SegmentEdit, Snippet, TranscriptEdit, erase_after, own_reach
 
 PATH = "/api/v1/transcripts"
 DEFAULT_LIMIT = 20
@@ -62,6 +62,7 @@ class TranscriptPatch(Value, frozen=True, forbid_unknown_fields=True):
     revision: int  # the one the edit was made on
     title: str | UnsetType = UNSET
     speakers: dict[str, str | None] | UnsetType = UNSET  # label -> name; null takes the name away
+    workspace: str | UnsetType | None = UNSET  # moves it there; null: to the caller's own
 
 
 class SegmentPatch(Value, frozen=True, forbid_unknown_fields=True):
@@ -110,14 +111,17 @@ def _accepted(job: Job) -> Accepted:
 
 @get(PATH, opt=READ, tags=["Transcripts"], summary="List and search")
 async def list_transcripts(request: ApiRequest) -> Listing:
-    """Query: `limit` (20, at most 200), `offset`, `status` (several with commas), `q` (words to search for). Newest first."""
+    """Query: `limit` (20, at most 200), `offset`, `status` (several with commas), `q` (words to search for). Newest first.
+
+    `workspace`: only those of this workspace; `none`: only my own. Without it: all that I may read.
+    """
     services = services_of(request)
-    fields = Fields(request.query_params.multi_items(), ("limit", "offset", "status", "q"))
+    fields = Fields(request.query_params.multi_items(), ("limit", "offset", "status", "q", "workspace"))
     limit = fields.integer("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
     offset = fields.integer("offset", 0, 2**31) or 0
     query = fields.text("q") or ""
     page = await services.store.transcripts.list(
-        caller(request).reach, limit=limit, offset=offset, states=_states(fields), query=query
+        _reach_of(request, fields.text("workspace")), limit=limit, offset=offset, states=_states(fields), query=query
     )
     rules = await services.store.retention.rules()
     return Listing(
@@ -134,6 +138,11 @@ def _found(services: Services, record: TranscriptRecord, rules: Mapping[str, int
         erase_after=erase_after(record, rules, services.settings.retention_days),
         snippets=UNSET if snippets is None else snippets,
     )
+
+
+def _reach_of(request: ApiRequest, workspace: str | None) -> Reach:
+    who = caller(request)
+    return who.reach.narrowed(who.owner_id if workspace == "none" else workspace) if workspace else who.reach
 
 
 def _states(fields: Fields) -> tuple[JobState, ...]:
@@ -179,10 +188,14 @@ async def list_revisions(request: ApiRequest, key: str) -> Revisions:
     summary="Change the title, or name speakers",
 )
 async def edit_transcript(request: ApiRequest, key: str) -> TranscriptAnswer:
-    """JSON: `revision` (the one the edit was made on; a stale one gets 409), `title`, `speakers` {label: name or null}."""
+    """JSON: `revision` (the one the edit was made on; a stale one gets 409), `title`, `speakers` {label: name or null}.
+
+    `workspace` moves it there, null to my own: for who may erase it where it is and add to where it goes.
+    """
     change = await read_json(request, TranscriptPatch)
-    if change.title is UNSET and change.speakers is UNSET:
-        raise InvalidField("body", "changes nothing", "Send 'title', 'speakers' or both.")
+    if change.title is UNSET and change.speakers is UNSET and change.workspace is UNSET:
+        raise InvalidField("body", "changes nothing", "Send 'title', 'speakers' or 'workspace'.")
+    who = caller(request)
     edit = TranscriptEdit(
         title=None if change.title is UNSET else _bounded("title", change.title, MAX_TITLE_CHARS),
         speaker_names=None
@@ -190,8 +203,9 @@ async def edit_transcript(request: ApiRequest, key: str) -> TranscriptAnswer:
         else {
             label: None if name is None else _bounded("speakers", name, MAX_NAME_CHARS) for label, name in change.speakers.items()
         },
+        owner=None if change.workspace is UNSET else change.workspace or who.owner_id,
     )
-    record = await services_of(request).store.transcripts.edit(key, caller(request).reach, change.revision, edit)
+    record = await services_of(request).store.transcripts.edit(key, who.reach, change.revision, edit)
     return await asyncio.to_thread(transcript_answer, record, verbose=True)
 
 

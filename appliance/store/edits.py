@@ -30,6 +30,7 @@ class TranscriptEdit(Value, frozen=True):
 
     title: str | None = None
     speaker_names: dict[str, str | None] | None = None  # label -> name; None takes the name away; labels not named stay
+    owner: str | None = None  # moves it to this owner
 
 
 class SegmentEdit(Value, frozen=True):

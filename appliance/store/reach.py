@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from appliance.domain import Value
+from appliance.errors import NotFound, RoleTooLow
 
 SYSTEM: Final = "system"  # the appliance itself, where an actor is named
 
@@ -35,6 +36,18 @@ class Reach(Value, frozen=True):
     def has(self, right: Right, owner: str) -> bool:
         owners = self.owners(right)
         return owners is None or owner in owners
+
+    def narrowed(self, owner: str) -> Reach:
+        """To what this owner has, for a list of it alone. Raises `NotFound` for a workspace that is not within reach."""
+        if not self.has(Right.READ, owner):
+            raise NotFound("workspace of yours with that id")
+        return msgspec.structs.replace(self, reads=frozenset((owner,)))
+
+    def ensure_may_add(self, owner: str) -> None:
+        """Raises `NotFound`, `RoleTooLow`."""
+        if self.has(Right.CHANGE, owner):
+            return
+        raise RoleTooLow if self.has(Right.READ, owner) else NotFound("workspace of yours with that id")
 
     def condition(self, right: Right) -> tuple[str, tuple[object, ...]]:
         """SQL over the column `owner`, and its parameters."""

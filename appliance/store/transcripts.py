@@ -23,7 +23,7 @@ from appliance.domain import (
     TranscriptRecord,
     Value,
 )
-from appliance.errors import Interrupted, NotFound, RoleTooLow
+from appliance.errors import Interrupted, NotAvailable, NotFound, RoleTooLow
 from appliance.store.audit import append_audit
 from appliance.store.database import first, rows
 from appliance.store.deliveries import queue_delivery
@@ -127,11 +127,20 @@ class Transcripts:
         wanted = Wanted(reach, tuple(states), query)
         return await self._readers.run(lambda db: _fetch_page(db, wanted, limit, offset))
 
+    async def list_unowned(self, limit: int, offset: int) -> Page:
+        """Those that nobody can reach any more, because their owner is gone; for an administrator to erase."""
+        return await self._readers.run(lambda db: _fetch_unowned(db, limit, offset))
+
     async def edit(self, key: int | str, reach: Reach, revision: int, edit: TranscriptEdit) -> TranscriptRecord:
-        """Title and speaker names. Raises `StaleRevision`, `NotReady`, `InvalidField`, `NotFound`, `RoleTooLow`."""
+        """Title, speaker names, and to whom it belongs.
+
+        Raises `StaleRevision`, `NotReady`, `InvalidField`, `NotFound`, `RoleTooLow`, `NotAvailable`.
+        """
 
         def work(db: Database) -> Whole:
             row = find_row(db, key, reach, Right.CHANGE)
+            if edit.owner is not None:
+                _move(db, find_row(db, key, reach, Right.ERASE), edit.owner, reach)
             edit_transcript(db, row, edit, actor=reach.actor, revision=revision)
             return _fetch_whole(db, find_row(db, row["id"], reach, Right.CHANGE))
 
@@ -237,6 +246,17 @@ def _fetch_page(db: Database, wanted: Wanted, limit: int, offset: int) -> Page:
     return Page(records, counted["count"], _snippets(db, records, terms))
 
 
+def _fetch_unowned(db: Database, limit: int, offset: int) -> Page:
+    where = (
+        "erased_at IS NULL AND owner NOT IN (SELECT id FROM people) AND owner NOT IN (SELECT id FROM workspaces) "
+        "AND owner NOT IN (SELECT id FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?))"
+    )
+    at = time_text(now())
+    [counted] = rows(db, f"SELECT count(*) AS count FROM transcripts WHERE {where}", (at,))  # noqa: S608
+    found = rows(db, f"SELECT * FROM transcripts WHERE {where} ORDER BY id DESC LIMIT ? OFFSET ?", (at, limit, offset))  # noqa: S608
+    return Page(tuple(map(read_record, found)), counted["count"])
+
+
 def _conditions(wanted: Wanted, terms: Sequence[Term]) -> tuple[str, tuple[object, ...]]:
     parts: list[tuple[str, tuple[object, ...]]] = [("erased_at IS NULL", ()), wanted.reach.condition(Right.READ)]
     if wanted.states:
@@ -277,6 +297,16 @@ def insert_transcript(db: Database, new: NewTranscript) -> TranscriptRecord:
     index_title(db, found["id"], new.title)
     append_audit(db, "transcript.created", new.owner, str(found["id"]))
     return read_record(found)
+
+
+def _move(db: Database, row: Row, owner: str, reach: Reach) -> None:
+    """Who takes it away from an owner must be allowed to erase it there. Raises `NotFound`, `RoleTooLow`, `NotAvailable`."""
+    reach.ensure_may_add(owner)
+    if read_record(row).private:
+        raise NotAvailable("workspace", "only the browser of its owner can read a private transcript")
+    if owner != row["owner"]:
+        db.conn.execute("UPDATE transcripts SET owner = ? WHERE id = ?", (owner, row["id"]))
+        append_audit(db, "transcript.moved", reach.actor, str(row["id"]))
 
 
 def _update_unfinished(db: Database, transcript_id: int, values: Mapping[str, object]) -> None:
