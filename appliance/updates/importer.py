@@ -174,8 +174,8 @@ def _workplace(releases: Releases, channel: Channel) -> Iterator[Path]:
     work = channel_folder(releases.models_dir, channel) / WORK
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    reach("work begun")
     try:
+        reach("work begun")
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)

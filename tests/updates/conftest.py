@@ -8,6 +8,11 @@ from tests.updates.making import Maker, Site
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
 def maker(tmp_path: Path) -> Maker:
     """The vendor, with a first release."""
     maker = Maker(tmp_path / "maker")
