@@ -23,6 +23,7 @@ COMMANDS = {
     "transcribe": "Turn recordings into text, here or on a running appliance.",
     "models": "Which models exist, which are here, and whether they are sound.",
     "keys": "Who may call the API.",
+    "licence": "What the licence allows, until when, and a new one.",
     "trust": "The certificate of this appliance, and who vouches for it.",
     "audit": "What was done here, by whom and when: export it, and check that nobody changed it.",
     "backup": "Encrypted backups: make, check and restore them.",
