@@ -39,7 +39,7 @@ class Services:
     incoming: Incoming
     door: Door | None = None  # None: what stands in front of the application is somebody else's
     throttle: Throttle = field(default_factory=Throttle)
-    identities: IdentitySources = IdentitySources(oidc=None, ldap=None)
+    identities: IdentitySources = field(default_factory=IdentitySources)
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, State]) -> Services:

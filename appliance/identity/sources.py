@@ -11,8 +11,8 @@ from appliance.settings import Settings
 
 @dataclass(frozen=True)
 class IdentitySources:
-    oidc: OidcProvider | None
-    ldap: LdapDirectory | None
+    oidc: OidcProvider | None = None
+    ldap: LdapDirectory | None = None
 
     def close(self) -> None:
         if self.ldap:
