@@ -445,6 +445,17 @@ class SeatsTaken(LicenceRefusal):
         )
 
 
+class LicenceNotKept(ApplianceError):
+    code = "licence_not_kept"
+    status = 507
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(
+            f"The file '{file}' in the data folder could not be written: {problem}.",
+            "See that the data folder has room and belongs to the appliance's user; then try again.",
+        )
+
+
 class LicenceNotAccepted(ApplianceError):
     """A file that was to be installed; the licence in use stays."""
 

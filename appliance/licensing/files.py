@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import secrets
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import DiskFull
+from appliance.errors import LicenceNotKept
+
+log = logging.getLogger(__name__)
 
 LICENCE: Final = "licence.json"
 PREVIOUS: Final = "licence.previous.json"
@@ -35,20 +39,23 @@ class LicenceFiles:
         return tuple(_read(place) for place in self._places if _stamp(place) is not None)
 
     def keep(self, licence: bytes, previous: bytes | None) -> None:
-        """Raises `DiskFull`; then everything is as it was."""
+        """Raises `LicenceNotKept`; then everything is as it was."""
         if previous is not None:
             write_whole(self.previous, previous)
         write_whole(self.licence, licence)
 
     def key(self) -> bytes:
-        """Made when there is none yet."""
+        """Made when there is none yet. Where that cannot be kept, one for this process: a full disk stops nobody."""
         path = self._folder / "mark.key"
         try:
             return path.read_bytes()
-        except FileNotFoundError:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(path, secrets.token_bytes(KEY_BYTES))
-            return path.read_bytes()
+        except OSError:
+            key = secrets.token_bytes(KEY_BYTES)
+        try:
+            write_whole(path, key)
+        except LicenceNotKept as error:
+            log.warning("The licence's clock begins anew at the next start. %s %s", error.message, error.hint)
+        return key
 
     def read_mark(self) -> bytes | None:
         try:
@@ -61,9 +68,10 @@ class LicenceFiles:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """The new content or the old one, whatever happens; 0600. Raises `DiskFull`."""
+    """The new content or the old one, whatever happens; 0600, in a folder of 0700. Raises `LicenceNotKept`."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -71,8 +79,9 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(descriptor)
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise DiskFull from error
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise LicenceNotKept(path.name, error.strerror or str(error)) from error
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from appliance import __released__
 from appliance.domain import Value
 from appliance.engine.gpu import CPU, DeviceChoice, Gpu, survey
-from appliance.errors import DiskFull, HoursUsedUp, LicenceNotAccepted, LicenceRefusal, SeatsTaken, StoreBusy
+from appliance.errors import DiskFull, HoursUsedUp, LicenceNotAccepted, LicenceNotKept, LicenceRefusal, SeatsTaken, StoreBusy
 from appliance.licensing.clock import read_clocks
 from appliance.licensing.files import LicenceFiles, Stamp
 from appliance.licensing.mark import (
@@ -77,10 +77,11 @@ class Licensing:
     """Lives on one event loop. `standing` and the checks are quick: three calls of `stat` and a little arithmetic."""
 
     def __init__(  # noqa: PLR0917 - wired in `open` only
-        self, store: Store, files: LicenceFiles, trusted: TrustedKeys, clock: Clock, gpus: Sequence[Gpu], mark: Mark
+        self, store: Store, files: LicenceFiles, key: bytes, trusted: TrustedKeys, clock: Clock, gpus: Sequence[Gpu], mark: Mark
     ) -> None:
         self._store = store
         self._files = files
+        self._key = key  # of the mark
         self._trusted = trusted
         self._clock = clock
         self._gpu_numbers = {gpu.uuid: gpu.index for gpu in gpus}
@@ -112,7 +113,7 @@ class Licensing:
             await store.audit.record("clock.mark_refused", "system", copies=len(found) - len(marks))
         mark = max(marks, key=lambda one: (one.ran_s, one.proven_at)) if marks else _new_mark(found, clock())
         here = survey().gpus if gpus is None else gpus
-        licensing = cls(store, files, trusted, clock, here, mark)
+        licensing = cls(store, files, key, trusted, clock, here, mark)
         if not marks:
             await licensing._save()
         await licensing.recount()
@@ -187,7 +188,7 @@ class Licensing:
     async def install(self, raw: bytes, actor: str) -> Standing:
         """Keep a licence that verifies and is newer than those here; the one it replaces is kept beside it.
 
-        Raises `LicenceNotAccepted`, and then everything is as it was; `DiskFull`.
+        Raises `LicenceNotAccepted`, and then everything is as it was; `LicenceNotKept`.
         """
         now, present = self._now(), self._read_files()
         try:
@@ -248,11 +249,11 @@ class Licensing:
                 await self.look()
 
     async def _save(self) -> None:
-        sealed = seal(self._mark, self._files.key())
+        sealed = seal(self._mark, self._key)
         try:
             await asyncio.to_thread(self._files.write_mark, sealed)
             await self._store.licence_mark.write(sealed)
-        except (DiskFull, StoreBusy) as error:
+        except (LicenceNotKept, DiskFull, StoreBusy) as error:
             log.warning("The licence's clock could not be saved: %s", error)
             return
         self._saved_ran_s = self._mark.ran_s

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.engine.gpu import CPU, Device, DeviceChoice
-from appliance.errors import HoursUsedUp, LicenceNotAccepted, LicenceRefusal, SeatsTaken
+from appliance.errors import HoursUsedUp, LicenceNotAccepted, LicenceNotKept, LicenceRefusal, SeatsTaken
 from appliance.licensing.files import LicenceFiles
 from appliance.licensing.licensing import audit_id, month, next_month
 from appliance.store import Store, Used
@@ -256,3 +256,16 @@ async def test_keys_and_marks_are_nobody_else_s(site: Site) -> None:
         folder = site.data_dir / "licensing"
         assert folder.stat().st_mode & 0o777 == 0o700
         assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {"mark": 0o600, "mark.key": 0o600}
+
+
+async def test_a_disk_that_takes_nothing_stops_nobody(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.data_dir.mkdir()
+    (site.data_dir / "licensing").write_text("a file where a folder should be: nothing can be kept")
+    async with site.opened() as licensing:
+        assert licensing.standing().state is State.EVALUATION
+        licensing.check_new_job()
+    assert "begins anew at the next start" in caplog.text
+    (site.data_dir / "licence.json").mkdir()
+    async with site.opened() as licensing:
+        with pytest.raises(LicenceNotKept, match="could not be written"):
+            await licensing.install(signed(licence()), "console")
