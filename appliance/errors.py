@@ -1241,3 +1241,46 @@ class NoAuthority(ApplianceError):
             "There is no authority to trust here: this appliance's certificate does not come from itself.",
             "Ask the administrator who made its certificate.",
         )
+
+
+# --- backups ----------------------------------------------------------------------------------------------------------
+
+
+class BackupRefused(ApplianceError):
+    """A backup was not made or not restored; nothing was changed."""
+
+    code = "backup_refused"
+    status = 422
+
+
+class BackupDamaged(BackupRefused):
+    code = "backup_damaged"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"The backup is damaged: {problem}.", "It was cut off or changed. Nothing of it was used; take another one."
+        )
+
+
+class BackupWrongKey(BackupRefused):
+    code = "backup_wrong_key"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The backup was not encrypted for this key.",
+            "Give the file with the secret key that belongs to the public one of that time.",
+        )
+
+
+class BackupNewer(BackupRefused):
+    code = "backup_newer"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"The backup was made by a newer version of the appliance ({detail}).", "Restore it with that version.")
+
+
+class BackupWouldReplace(BackupRefused):
+    code = "backup_would_replace"
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"There is a database in {folder} already, which would be replaced.", "Give --force if that is meant.")

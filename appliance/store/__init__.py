@@ -13,13 +13,16 @@ from appliance.store.keys import ApiKeys, KeyRecord, Scope
 from appliance.store.links import Link, Purpose
 from appliance.store.people import KnownElsewhere, Offer, People, PersonEdit, fold_email
 from appliance.store.reach import SYSTEM, UNLIMITED, Reach, Right, own_reach
+from appliance.store.restoring import Restored, check_schema, prepare_restored, replace_database, stored_tombstones
 from appliance.store.retention import MAX_DAYS, Retention, erase_after
 from appliance.store.search import Snippet
 from appliance.store.second_factors import SecondFactors, provisioning_uri
 from appliance.store.sessions import NewSession, Session, Sessions
 from appliance.store.shares import NewShare, Share, Shares, View
+from appliance.store.snapshot import check_copy, snapshot
 from appliance.store.standing import EVERYDAY, MemberRole, Membership, Person, PersonRole, PersonState, Standing
 from appliance.store.store import Store
+from appliance.store.tombstones import Tombstone
 from appliance.store.transcripts import NewTranscript, Page, Transcripts
 from appliance.store.usage import Usage, UsageTotals, Used
 from appliance.store.workspaces import Asker, Member, Workspace, Workspaces
@@ -60,6 +63,7 @@ __all__ = [
     "PrivateState",
     "Purpose",
     "Reach",
+    "Restored",
     "Retention",
     "Revision",
     "Right",
@@ -73,6 +77,7 @@ __all__ = [
     "Snippet",
     "Standing",
     "Store",
+    "Tombstone",
     "TranscriptEdit",
     "Transcripts",
     "Usage",
@@ -82,10 +87,16 @@ __all__ = [
     "View",
     "Workspace",
     "Workspaces",
+    "check_copy",
+    "check_schema",
     "erase_after",
     "fold_email",
     "held_alone",
     "own_reach",
+    "prepare_restored",
     "provisioning_uri",
+    "replace_database",
+    "snapshot",
+    "stored_tombstones",
     "verify",
 ]

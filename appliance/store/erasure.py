@@ -24,7 +24,7 @@ from appliance.store.reserve import Reserve
 from appliance.store.rows import now, time_text
 from appliance.store.search import unindex
 from appliance.store.threads import Writer
-from appliance.store.tombstones import buried_transcripts, bury, transcript_subject
+from appliance.store.tombstones import bury, transcript_subject
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -83,6 +83,10 @@ class Eraser:
                 return work(db)
 
         return attempt
+
+    def close(self) -> None:
+        """Give the reserved room back."""
+        self._reserve.release()
 
     def soil(self) -> None:
         """Something was written over that must not stay in the log."""
@@ -166,12 +170,6 @@ class Erasures:
             bury(db, owner)
             db.conn.execute("DELETE FROM retention WHERE owner = ?", (owner,))
         append_audit(db, "owner.erased", actor, owner, reason=reason, transcripts=len(found))
-        return len(found)
-
-    def mark_buried(self, db: Database) -> int:
-        """Part of a transaction on a restored backup: what was erased since it was made."""
-        found = buried_transcripts(db)
-        self._eraser.mark(db, found)
         return len(found)
 
 
