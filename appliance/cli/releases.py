@@ -6,7 +6,9 @@ A running appliance takes a new release into use by itself within seconds. Nothi
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -34,7 +36,10 @@ def add_to(app: typer.Typer, watched: Callable[[], Any]) -> None:
 
     @app.command("import")
     def import_bundle(
-        bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The .tar, or the folder, that the maker delivered.")],
+        bundle: Annotated[
+            Path,
+            typer.Argument(metavar="BUNDLE", help="The .tar, or the folder, that the maker delivered; '-' reads a tar from stdin."),
+        ],
         site: Site = False,
         activate: Annotated[bool, typer.Option("--activate/--no-activate", help="Use it at once, or only bring it in.")] = True,
         as_json: AsJson = False,
@@ -141,10 +146,10 @@ def warn_of_development(site: bool) -> None:
 
 
 async def _import(settings: Settings, path: Path, channel: Channel, activate: bool, progress: Progress) -> ReleaseRecord:
-    from appliance.updates.bundle import open_bundle  # noqa: PLC0415
+    from appliance.updates.bundle import TarBundle, open_bundle  # noqa: PLC0415
     from appliance.updates.operations import import_release  # noqa: PLC0415
 
-    with open_bundle(path) as bundle:
+    with open_bundle(path) if path != Path("-") else nullcontext(TarBundle(sys.stdin.buffer)) as bundle:
         return await _audited(
             settings,
             lambda audit: import_release(

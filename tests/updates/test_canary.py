@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from appliance.catalogue import Catalogue, Shelf
+from appliance.cli.configuration import read_settings
 from appliance.errors import CanaryFailed
-from appliance.settings import Settings
 from appliance.updates.canary import check_speakers, check_words, distance, read_clip, try_out, words_of
 from appliance.updates.importer import Trial
 from appliance.updates.release import Canary
 from tests.recordings import telephone_call
 from tests.updates.making import clip_of, weights
 
-ON_CPU: dict[str, Any] = {"device": "cpu"}
-SETTINGS = Settings(**ON_CPU)
+SETTINGS = read_settings(device="cpu")
 TINY = Catalogue.load(SETTINGS.catalogue_dir).get("whisper-tiny.en")
 TELEPHONE_WORDS = "hello hello oh hello i didn't know you were there neither did i okay i thought you know i heard a beep"
 
