@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from litestar import Response, delete, get, patch, post
@@ -12,10 +13,10 @@ from appliance.api.erasing import erasure_answer
 from appliance.api.json_body import read_json
 from appliance.api.json_schema import json_body
 from appliance.api.people_answers import LinkAnswer, PersonAnswer, link_answer, person_answer
-from appliance.api.services import ApiRequest, services_of
+from appliance.api.services import ApiRequest, Services, services_of
 from appliance.domain import Value
 from appliance.errors import InvalidField
-from appliance.store import PersonEdit, PersonRole, PersonState
+from appliance.store import Person, PersonEdit, PersonRole, PersonState, fold_email
 
 TAGS = ["People"]
 PATH = "/api/v1/people"
@@ -60,6 +61,8 @@ async def change_person(request: ApiRequest, person_id: str) -> PersonAnswer:
     change = await read_json(request, PersonPatch)
     if change == PersonPatch():
         raise InvalidField("body", "changes nothing", "Send 'name', 'role' or 'state'.")
+    if change.state is PersonState.ACTIVE:
+        await _check_seat(services_of(request), lambda person: person.id == person_id)
     edit = PersonEdit(name=change.name, role=change.role, state=change.state)
     return person_answer(await services_of(request).store.people.change(person_id, edit, caller(request).owner_id))
 
@@ -104,6 +107,7 @@ async def remove_second_factor_of(request: ApiRequest, person_id: str) -> None:
 async def invite_person(request: ApiRequest) -> LinkAnswer:
     """JSON: `email`, `name`, `role`. The link works once, for a week; no mail is sent. Inviting again makes a new link."""
     given = await read_json(request, Invitation)
+    await _check_seat(services_of(request), lambda person: fold_email(person.email) == fold_email(given.email))
     name = given.name or given.email.partition("@")[0]
     offer = await services_of(request).store.people.invite(given.email, name, given.role, caller(request).owner_id)
     return link_answer(request, offer)
@@ -112,3 +116,10 @@ async def invite_person(request: ApiRequest) -> LinkAnswer:
 @delete(f"{INVITATIONS}/{{person_id:str}}", opt=ADMIN, tags=TAGS, status_code=204, summary="Withdraw an invitation")
 async def withdraw_invitation(request: ApiRequest, person_id: str) -> None:
     await services_of(request).store.people.withdraw_invitation(person_id, caller(request).owner_id)
+
+
+async def _check_seat(services: Services, is_meant: Callable[[Person], bool]) -> None:
+    """Whoever is active or invited has a seat already, and keeps it. Raises `LicenceRefusal`."""
+    seated = [person for person in await services.store.people.list() if person.state is not PersonState.DISABLED]
+    if not any(map(is_meant, seated)):
+        services.licensing.check_seat(len(seated))

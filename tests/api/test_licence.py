@@ -23,6 +23,7 @@ from appliance.settings import Settings
 from appliance.store import Scope, Store
 from licence import Licence, Limits
 from tests.api.conftest import Api, settings_for, start, until
+from tests.api.people import new_person, signed_in
 from tests.api.standins import HOLD
 from tests.licence.making import START, STRANGER, TRUSTED, licence, signed
 
@@ -304,6 +305,32 @@ def test_restricted_all_that_is_there_stays_usable(site: Site, admin: httpx.Clie
     assert admin.delete(path).status_code in (200, 202, 204)
     assert admin.get(path).status_code == 404
     assert admin.post("/v1/licence", content=signed(licence(id="lic_2", serial=2))).json()["state"] == "valid"
+
+
+def test_new_people_need_a_seat_and_those_here_keep_theirs(site: Site) -> None:
+    """Invited, or enabled again; an invitation that is made anew takes no second seat."""
+
+    def invite(name: str) -> httpx.Response:
+        return browser.post("/api/v1/invitations", email=f"{name}@example.org")
+
+    def set_state(person: str, state: str) -> httpx.Response:
+        return browser.client.patch(f"/api/v1/people/{person}", json={"state": state})
+
+    browser = signed_in(site.api, new_person(site.api, is_admin=True))
+    other = new_person(site.api)
+    taken = len(browser.client.get("/api/v1/people").json()["results"])
+    site.hold(licence(limits=Limits(seats=taken + 1)))
+    assert invite("ann").is_success
+    refused = invite("bob")
+    assert (refused.status_code, refused.json()["code"]) == (402, "licence_seats_taken")
+    assert invite("ann").is_success
+    assert set_state(other.id, "disabled").is_success
+    assert invite("bob").is_success
+    assert set_state(other.id, "active").status_code == 402
+    site.hold(ENDED)
+    assert (invite("eve").status_code, invite("eve").json()["code"]) == (402, "licence_restricted")
+    assert browser.client.get("/api/v1/people").is_success
+    assert browser.client.delete(f"/api/v1/people/{other.id}").is_success
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
