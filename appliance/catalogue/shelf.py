@@ -108,9 +108,9 @@ class Shelf:
         for file in manifest.files:
             path = folder / file.name
             if path.is_symlink() or not path.is_file():
-                raise ModelDamaged(model_id, file.name, "is missing")
+                raise self._damaged(model_id, file.name, "is missing")
             if sha256_of(path, on_bytes) != file.sha256:
-                raise ModelDamaged(model_id, file.name)
+                raise self._damaged(model_id, file.name)
         after = look_at(folder, manifest)
         if after is not None and after == before:  # else it changed while it was read, and is read again before its use
             self._remember(model_id, after)
@@ -146,6 +146,12 @@ class Shelf:
         if not remember_looks(self.folder(model_id), looks):
             self._proven[model_id] = looks
 
+    def _damaged(self, model_id: str, file: str, problem: str = "does not match its checksum") -> ModelDamaged:
+        damage = ModelDamaged(model_id, file, problem)
+        if release := self.release_of(model_id):
+            damage.hint = f"An administrator should import the bundle of '{release}' again, or run 'appliance models rollback'."
+        return damage
+
     def _refuse_strangers(self, model_id: str, manifest: Manifest) -> None:
         """A file that was not installed with the model could be loaded in place of one that was."""
         folder = self.folder(model_id)
@@ -153,4 +159,4 @@ class Shelf:
         for path in folder.rglob("*"):
             name = path.relative_to(folder).as_posix()
             if name not in known and not path.name.startswith(f".{VERIFIED}.") and (path.is_symlink() or not path.is_dir()):
-                raise ModelDamaged(model_id, name, "does not belong to it")
+                raise self._damaged(model_id, name, "does not belong to it")

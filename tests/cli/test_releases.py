@@ -37,7 +37,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     async def passes(*_: Any) -> None: ...
 
-    monkeypatch.setitem(import_release.__kwdefaults__, "hearing", passes)
+    defaults = import_release.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "hearing", passes)
     return {"APPLIANCE_MODELS_DIR": str(tmp_path / "models"), "APPLIANCE_DATA_DIR": str(tmp_path / "data")}
 
 
