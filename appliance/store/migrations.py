@@ -282,6 +282,13 @@ CREATE INDEX share_views_by_share ON share_views (share_id);
 CREATE INDEX share_views_by_expiry ON share_views (expires_at);
 """
 
+SHARES_STAY_REVOKED = """
+CREATE TRIGGER shares_stay_revoked AFTER UPDATE OF revoked_at ON shares WHEN NEW.revoked_at IS NOT NULL
+    BEGIN INSERT OR IGNORE INTO tombstones VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%f000+00:00')); END;
+CREATE TRIGGER shares_stay_erased AFTER DELETE ON shares
+    BEGIN INSERT OR IGNORE INTO tombstones VALUES (OLD.id, strftime('%Y-%m-%dT%H:%M:%f000+00:00')); END;
+"""
+
 
 @migrations()  # type: ignore[untyped-decorator]
 def m001_recording_in_transcript_out(db: Database) -> None:
@@ -318,6 +325,11 @@ def m006_mark_of_the_licence_s_clock(db: Database) -> None:
 @migrations()  # type: ignore[untyped-decorator]
 def m007_links_to_transcripts(db: Database) -> None:
     db.executescript(SHARES)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m008_links_stay_revoked_in_backups(db: Database) -> None:
+    db.executescript(SHARES_STAY_REVOKED)
 
 
 def migrate(db: Database) -> None:

@@ -21,6 +21,7 @@ from appliance.store.database import connect, empty_log, first, rows, transactio
 from appliance.store.erasure import Eraser, Step
 from appliance.store.journal import read_head
 from appliance.store.migrations import applied_when_current, migrate
+from appliance.store.rows import now, time_text
 from appliance.store.tombstones import Tombstone, add_tombstones, buried_transcripts, read_tombstones
 
 
@@ -153,8 +154,9 @@ def _forget(db: Database, eraser: Eraser) -> int:
     buried = [stone.subject for stone in read_tombstones(db)]
     for table in ("people", "workspaces"):
         db.conn.executemany(f"DELETE FROM {table} WHERE id = ?", ((subject,) for subject in buried))  # noqa: S608
-    revoke = "UPDATE keys SET revoked_at = strftime('%Y-%m-%dT%H:%M:%f000+00:00') WHERE id = ? AND revoked_at IS NULL"
-    db.conn.executemany(revoke, ((subject,) for subject in buried))
+    for table in ("keys", "shares"):
+        revoke = f"UPDATE {table} SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"  # noqa: S608
+        db.conn.executemany(revoke, ((time_text(now()), subject) for subject in buried))
     for table in ("sessions", "links"):
         db.conn.execute(f"DELETE FROM {table}")  # noqa: S608
     going = buried_transcripts(db)

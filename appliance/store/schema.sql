@@ -289,3 +289,9 @@ CREATE INDEX share_views_by_share ON share_views (share_id);
 
 CREATE INDEX share_views_by_expiry ON share_views (expires_at);
 
+CREATE TRIGGER shares_stay_revoked AFTER UPDATE OF revoked_at ON shares WHEN NEW.revoked_at IS NOT NULL
+    BEGIN INSERT OR IGNORE INTO tombstones VALUES (NEW.id, strftime('%Y-%m-%dT%H:%M:%f000+00:00')); END;
+
+CREATE TRIGGER shares_stay_erased AFTER DELETE ON shares
+    BEGIN INSERT OR IGNORE INTO tombstones VALUES (OLD.id, strftime('%Y-%m-%dT%H:%M:%f000+00:00')); END;
+

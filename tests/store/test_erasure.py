@@ -169,3 +169,32 @@ async def test_what_erasing_an_hour_of_speech_costs(store: Store, path: Path) ->
     assert copies_left(path, canaries) == 0
     assert times_s[-1] < 5
     assert waits_s[-1] < 2
+
+
+async def test_every_table_that_belongs_to_a_transcript_goes_with_it(store: Store, path: Path) -> None:
+    """A new table that refers to transcripts, or to what belongs to them, must not outlive them."""
+    db = connect(path)
+    for table in db.table_names():
+        for key in db.query(f"PRAGMA foreign_key_list({table})"):
+            assert key["on_delete"] == "CASCADE", f"{table} does not go when its {key['table']} goes"
+        columns = {column.name for column in db.table(table).columns}
+        if "transcript_id" in columns:
+            assert any(key["table"] in ("transcripts", "results") for key in db.query(f"PRAGMA foreign_key_list({table})")), table
+    db.close()
+
+
+async def test_everything_of_an_owner_goes_at_once_and_nothing_of_anybody_else(store: Store, path: Path) -> None:
+    canaries: list[str] = []
+    for _ in range(3):
+        await save(store, speech(30, canaries), new_transcript("person_0a"))
+    other = await save(store, speech(30, []), new_transcript("person_0b"))
+    told: list[tuple[int, ...]] = []
+    store.erasures.listen(asyncio.get_running_loop(), told.append)
+    assert await store.erasures.erase_owner("person_0a", "person_0a", "account")
+    assert copies_left(path, canaries) == 0
+    assert (await store.transcripts.list(own_reach("person_0a"), limit=9, offset=0)).count == 0
+    assert await store.transcripts.get(other.id, UNLIMITED) == other
+    [entry] = [entry for entry in await store.audit.page() if entry.event == "owner.erased"]
+    assert (entry.subject, entry.facts) == ("person_0a", {"reason": "account", "transcripts": 3})
+    await asyncio.sleep(0)
+    assert [len(ids) for ids in told] == [3]
