@@ -1,7 +1,7 @@
-"""The door between the LAN and the appliance: passes TCP connections on, encrypted as they are, and opens none by itself.
+"""The gate between the LAN and the appliance: passes TCP connections on, encrypted as they are, and opens none by itself.
 
 The appliance stands in a network without a way out; this process stands in that one and in the published one. It holds no
-key and sees no text. usage: door.py HOST PORT…. Standard library only.
+key and sees no text. usage: gate.py HOST PORT[:INNER]…. Standard library only.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None
         sink.write_eof()
 
 
-class Door:
+class Gate:
     """One for all ports, so that they share the places."""
 
     def __init__(self, host: str) -> None:
         self._host = host
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
 
-    async def open(self, port: int) -> asyncio.Server:
+    async def open(self, port: int, inner_port: int) -> asyncio.Server:
         async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             async with self._places:
-                await self._pass_on(port, reader, writer)
+                await self._pass_on(inner_port, reader, writer)
 
         return await asyncio.start_server(pass_on, None, port)
 
@@ -55,12 +55,12 @@ class Door:
             inner_writer.close()
 
 
-async def main(host: str, ports: list[int]) -> None:
+async def main(host: str, ports: dict[int, int]) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    door = Door(host)
-    servers = [await door.open(port) for port in ports]
+    gate = Gate(host)
+    servers = [await gate.open(port, inner_port) for port, inner_port in ports.items()]
     print(f"Connections to {', '.join(map(str, ports))} are passed on to {host}.", flush=True)
     await stopped.wait()
     for server in servers:
@@ -68,4 +68,5 @@ async def main(host: str, ports: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], [int(port) for port in sys.argv[2:]]))
+    pairs = (word.partition(":") for word in sys.argv[2:])
+    asyncio.run(main(sys.argv[1], {int(port): int(inner or port) for port, _, inner in pairs}))

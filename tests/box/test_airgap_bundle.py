@@ -1,0 +1,63 @@
+"""airgap_bundle.sh: what it carries, in parts that fit a stick, and what a dry run says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.box.conftest import OLD_IMAGE, Bundle, Engine, make_bundle
+
+
+def test_everything_a_site_needs_is_in_it(original: Bundle) -> None:
+    there = {file.name for file in original.folder.iterdir()}
+    assert {
+        "install.sh",
+        "compose.yml",
+        "compose.outward.yml",
+        "settings.env",
+        "docs",
+        "licence-request.txt",
+        "vendor.pub",
+    } <= there
+    assert (original.folder / "docs/operator-guide.md").is_file()
+
+
+def test_every_file_but_the_signature_is_signed_for(original: Bundle) -> None:
+    names = {
+        str(file.relative_to(original.folder)) for file in original.folder.rglob("*") if file.is_file() and "/." not in str(file)
+    }
+    signed = {line.split("  ", 1)[1] for line in (original.folder / "SHA256SUMS").read_text().splitlines()}
+    assert names - signed == {"SHA256SUMS", "SHA256SUMS.sig", "vendor.pub"}
+    assert not signed - names
+
+
+def test_no_part_is_larger_than_a_stick_takes(original: Bundle) -> None:
+    parts = sorted(original.folder.glob("models.tar.part-*"))
+    assert len(parts) > 1
+    assert max(part.stat().st_size for part in parts) == 19999
+
+
+def test_a_dry_run_writes_nothing_and_tells_the_sizes(engine: Engine, tmp_path: Path) -> None:
+    run = make_bundle(engine, tmp_path / "to", "--dry-run", "--delta-from", OLD_IMAGE)
+    assert run.returncode == 0, run.stderr
+    assert "image.tar.zst (delta, before zstd)" in run.stdout
+    assert "models.tar" in run.stdout
+    assert not (tmp_path / "to").exists()
+    assert not (engine.home / "key").exists()
+
+
+def test_a_second_run_after_an_interruption_makes_only_what_is_missing(engine: Engine, tmp_path: Path) -> None:
+    engine.fail_once("save")
+    assert make_bundle(engine, tmp_path / "to").returncode != 0
+    assert not (tmp_path / "to/image.tar.zst").exists()
+    assert make_bundle(engine, tmp_path / "to").returncode == 0
+    (tmp_path / "to/SHA256SUMS").unlink()
+    third = make_bundle(engine, tmp_path / "to")
+    assert "image.tar.zst is there already." in third.stderr
+    assert "models.tar is there already." in third.stderr
+    assert (tmp_path / "to/SHA256SUMS").is_file()
+
+
+def test_a_wrong_option_is_explained(engine: Engine) -> None:
+    run = engine.run("scripts/airgap_bundle.sh", "--splitt", "4G")
+    assert run.returncode == 1
+    assert "there is no option '--splitt'" in run.stderr

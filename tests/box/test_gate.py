@@ -1,0 +1,100 @@
+"""The gate passes bytes both ways, and the health check asks through TLS or without."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.served import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@contextmanager
+def gate_to(inner_port: int) -> Iterator[int]:
+    """Started as compose starts it; yields its port, and expects that it ends well."""
+    port = free_port()
+    command = [sys.executable, "-I", "-S", str(ROOT / "docker/gate.py"), "127.0.0.1", f"{port}:{inner_port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "passed on" in process.stdout.readline()
+        try:
+            yield port
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+def answer_once(listener: socket.socket) -> None:
+    """Reads until the other side has ended, and only then answers: a half-closed connection must get through."""
+    connection, _ = listener.accept()
+    with connection:
+        heard = b"".join(iter(lambda: connection.recv(65536), b""))
+        connection.sendall(b"heard %d" % len(heard))
+
+
+def test_a_recording_goes_in_and_the_answer_comes_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inner:
+        threading.Thread(target=answer_once, args=(inner,), daemon=True).start()
+        with gate_to(inner.getsockname()[1]) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"x" * 5_000_000)
+            client.shutdown(socket.SHUT_WR)
+            assert b"".join(iter(lambda: client.recv(100), b"")) == b"heard 5000000"
+
+
+def test_while_the_appliance_is_away_connections_are_closed_at_once() -> None:
+    with gate_to(free_port()) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        assert client.recv(100) == b""
+
+
+@contextmanager
+def health_server(status: int) -> Iterator[int]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def check_health(port: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", "-S", str(ROOT / "docker/healthcheck.py")]
+    env = {"PATH": os.environ["PATH"], "APPLIANCE_PORT": str(port), **environment}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_an_answering_appliance_is_healthy_and_a_failing_one_is_not() -> None:
+    with health_server(200) as port:
+        assert check_health(port, APPLIANCE_TLS="off").returncode == 0
+    with health_server(500) as port:
+        failing = check_health(port, APPLIANCE_TLS="off")
+    assert failing.returncode == 1
+    assert "status 500" in failing.stdout
+
+
+def test_nobody_there_is_said_in_a_sentence() -> None:
+    done = check_health(free_port())
+    assert done.returncode == 1
+    assert re.match("The appliance does not answer: .*refused", done.stdout)
+
+
+def test_the_port_may_stand_in_the_settings_file(tmp_path: Path) -> None:
+    with health_server(200) as port:
+        (tmp_path / "appliance.toml").write_text(f'port = {port}\ntls = "off"\n')
+        environment = {"PATH": os.environ["PATH"], "APPLIANCE_CONFIG": str(tmp_path / "appliance.toml")}
+        command = [sys.executable, "-I", "-S", str(ROOT / "docker/healthcheck.py")]
+        assert subprocess.run(command, env=environment, check=False, timeout=30).returncode == 0
