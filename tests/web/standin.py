@@ -90,7 +90,7 @@ class Standin:
 
     async def _check(self, request: Request[Any, Any, Any]) -> Response[Json] | None:
         self.requests.append(f"{request.method} {request.url.path}")
-        public = request.url.path == "/" or request.url.path.startswith("/static/")
+        public = request.url.path in ("/", "/api/v1/session", "/v1/licence") or request.url.path.startswith("/static/")
         if request.url.path in self.forbidden:
             return refuse(403, "forbidden", "This API key may not do that.")
         if public or request.headers.get("Authorization") == f"Bearer {KEY}":
@@ -103,6 +103,14 @@ class Standin:
             names = {"whisper-large-v3-turbo": "Whisper large v3 turbo", "whisper-base": "Whisper base"}
             answers = [{"id": i, "name": n, "description": "", "default": i == "whisper-base"} for i, n in names.items()]
             return {"object": "list", "data": [], "models": answers}
+
+        @get("/api/v1/session")
+        async def session() -> Json:
+            return {"signed_in": False, "setup_needed": False, "csrf_token": None, "person": None, "scopes": []}
+
+        @get("/v1/licence")
+        async def licence() -> Json:
+            return {"notices": []}
 
         @get("/v1/languages")
         async def languages() -> Json:
@@ -129,7 +137,7 @@ class Standin:
             name = {"Content-Disposition": f'attachment; filename="{slug}.{format}"'}
             return Response(f"{slug} as {format}".encode(), media_type="application/octet-stream", headers=name)
 
-        return [models, languages, transcripts, transcript, events, export]
+        return [session, licence, models, languages, transcripts, transcript, events, export]
 
     def _writing(self) -> list[Any]:
         @post("/api/v1/transcripts", status_code=202)

@@ -37,11 +37,13 @@ def state(
     return {"status": status, "progress": {"stage": stage, "fraction": fraction, "eta_s": eta_s, "queue_position": place}}
 
 
-# --- the key ---
+# --- the door ---
 
 
 def test_the_key_is_asked_for_and_kept_in_this_tab_only(page: Page, standin: Standin) -> None:
     page.goto(standin.url)
+    expect(page.get_by_label("Name or e-mail address")).to_be_focused()
+    page.get_by_role("button", name="Use an API key instead").click()
     expect(page.get_by_label("API key")).to_be_focused()
     page.get_by_label("API key").fill(KEY)
     page.keyboard.press("Enter")

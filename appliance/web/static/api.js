@@ -1,6 +1,6 @@
 // Speaks to the appliance: the native dialect of its REST API, and nothing else anywhere.
 
-import { currentKey } from "./key.js";
+import { adopt, cookies, proof } from "./session.js";
 
 const TRANSCRIPTS = "/api/v1/transcripts/";
 
@@ -26,13 +26,22 @@ export class Unreachable extends ApiError {
   }
 }
 
-const authorization = () => ({ Authorization: `Bearer ${currentKey()}` });
-
+/** Asks the appliance. Once more when the token against other sites has changed meanwhile, in another tab for example. */
 async function send(path, options = {}) {
-  const headers = { ...authorization(), ...options.headers };
+  try {
+    return await attempt(path, options);
+  } catch (error) {
+    if (error.code !== "csrf_token_wrong") throw error;
+    await readSession();
+    return attempt(path, options);
+  }
+}
+
+async function attempt(path, options) {
+  const headers = { ...proof(options.method), ...options.headers };
   let response;
   try {
-    response = await fetch(path, { cache: "no-store", credentials: "omit", ...options, headers });
+    response = await fetch(path, { cache: "no-store", credentials: cookies(), ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Unreachable();
@@ -45,16 +54,33 @@ const facts = (response) => response.json().catch(() => ({}));
 const retryAfter = (header) => (/^\d+$/.test(header ?? "") ? Number(header) : null);
 
 async function json(path, options) {
-  return (await send(path, options)).json();
+  const response = await send(path, options);
+  return response.status === 204 ? null : response.json();
 }
 
-const patch = (path, body) =>
-  json(path, { method: "PATCH", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+/** Who is signed in, as the appliance sees it; asked at the start and whenever the token has changed. */
+export async function readSession() {
+  return adopt(await (await attempt("/api/v1/session", {})).json());
+}
+
+/** A call whose answer is a new session: signing in, a new password, another second factor. */
+export async function enter(path, body) {
+  return adopt(await post(path, body));
+}
+
+const carrying = (method) => (path, body) =>
+  json(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+export const get = json;
+export const post = carrying("POST");
+export const put = carrying("PUT");
+export const patch = carrying("PATCH");
+export const erase = (path) => send(path, { method: "DELETE" });
 
 export const models = () => json("/v1/models");
 export const languages = () => json("/v1/languages");
 export const transcript = (id, signal) => json(`${TRANSCRIPTS}${id}/`, { signal });
-export const remove = (id) => send(`${TRANSCRIPTS}${id}/`, { method: "DELETE" });
+export const remove = (id) => erase(`${TRANSCRIPTS}${id}/`);
 export const edit = (id, changes) => patch(`${TRANSCRIPTS}${id}/`, changes);
 
 export function list({ query = "", limit = 30, offset = 0, signal } = {}) {
@@ -63,13 +89,15 @@ export function list({ query = "", limit = 30, offset = 0, signal } = {}) {
   return json(`${TRANSCRIPTS}?${parameters}`, { signal });
 }
 
+export const saveExport = (id, format) => save(`${TRANSCRIPTS}${id}/export/${format}/`, `transcript.${format}`);
+
 /** Fetches a document and hands it to the browser's own saving: a plain link could not carry the key. */
-export async function saveExport(id, format) {
-  const response = await send(`${TRANSCRIPTS}${id}/export/${format}/`);
+export async function save(path, name) {
+  const response = await send(path);
   const address = URL.createObjectURL(await response.blob());
   const link = document.createElement("a");
   link.href = address;
-  link.download = fileName(response.headers.get("Content-Disposition")) ?? `transcript.${format}`;
+  link.download = fileName(response.headers.get("Content-Disposition")) ?? name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
@@ -97,7 +125,7 @@ export function upload(file, fields, { key, onProgress, signal }) {
   const request = new XMLHttpRequest();
   return new Promise((resolve, reject) => {
     request.open("POST", TRANSCRIPTS);
-    request.setRequestHeader("Authorization", `Bearer ${currentKey()}`);
+    for (const [name, value] of Object.entries(proof("POST"))) request.setRequestHeader(name, value);
     request.setRequestHeader("Idempotency-Key", key);
     request.responseType = "json";
     request.upload.onprogress = (event) => onProgress(Math.min(event.loaded, file.size));

@@ -1,33 +1,51 @@
 // Starts the page and decides which view is seen. Views never know each other.
 
+import { Account } from "./account.js";
+import * as api from "./api.js";
+import { Box } from "./box.js";
 import { Compose } from "./compose.js";
+import { Door, takeErrorFromAddress, takeLinkFromAddress } from "./door.js";
 import { announce, byId, setText } from "./dom.js";
-import { currentKey, forgetKey, keepKey, takeKeyFromAddress } from "./key.js";
+import { currentKey, forgetKey, takeKeyFromAddress } from "./key.js";
+import { People } from "./people.js";
+import { Privacy } from "./privacy.js";
+import { forgetSession, isAdministrator, isIn, person } from "./session.js";
 import { Shelf } from "./shelf.js";
+import { Teams } from "./teams.js";
 import { TranscriptView } from "./transcript.js";
 
-const VIEWS = ["key", "compose", "transcript"];
+const VIEWS = ["door", "compose", "transcript", "desk"];
+const DESKS = { account: Account, people: People, teams: Teams, appliance: Box, privacy: Privacy };
 let open = null; // the transcript that is shown
-let ready = false; // lists and choices are loaded with the present key
+let ready = false; // lists and choices are loaded for whoever is in
 
 takeKeyFromAddress();
 const shelf = new Shelf({ onProblem });
 const compose = new Compose({ onAccepted, onProblem });
+const door = new Door(byId("door-view"), { onOpened: enter });
 
 function reveal(view) {
   document.body.dataset.view = view;
   for (const each of VIEWS) byId(`${each}-view`).hidden = each !== view;
-  for (const node of document.querySelectorAll("[data-needs-key]")) node.hidden = view === "key";
+  for (const node of document.querySelectorAll("[data-inside]")) node.hidden = view === "door" || !mayUse(node.dataset.inside);
+  byId("menu").open = false;
 }
+
+/** What only a person, or only an administrator, can use is not shown to a key, or to others. */
+const mayUse = (whom) => whom === "" || (whom === "person" && person() !== null) || (whom === "key" && currentKey() !== "") || (whom === "admin" && isAdministrator());
 
 async function route() {
   open?.close();
   open = null;
-  if (!currentKey()) return askForKey("");
+  const link = takeLinkFromAddress();
+  if (link) return showDoor("", link);
+  if (!isIn()) return showDoor(takeErrorFromAddress());
   if (!ready) await prepare();
-  if (!currentKey()) return undefined;
+  if (!isIn()) return undefined;
   const slug = /^#t\/([\w-]+)$/.exec(location.hash)?.[1] ?? null;
+  const desk = DESKS[location.hash.slice(1)];
   shelf.select(slug);
+  if (desk) return showDesk(desk);
   return slug ? showTranscript(slug) : showCompose();
 }
 
@@ -44,51 +62,80 @@ function showTranscript(slug) {
   return open.show(slug);
 }
 
+async function showDesk(Desk) {
+  const place = byId("desk-view");
+  place.replaceChildren();
+  reveal("desk");
+  window.scrollTo({ top: 0 });
+  try {
+    await new Desk(place).show();
+    document.title = place.querySelector("h1").textContent;
+  } catch (error) {
+    onProblem(error, () => setText(place, `${error.message} ${error.hint}`));
+  }
+  byId("main").focus({ preventScroll: true });
+}
+
 async function prepare() {
   ready = true;
+  setText(byId("menu-name"), person()?.name ?? "Key");
   try {
-    await Promise.all([compose.loadChoices(), shelf.load()]);
+    await Promise.all([compose.loadChoices(), shelf.load(), showNotices()]);
   } catch (error) {
     onProblem(error, () => setText(byId("shelf-note"), `${error.message} ${error.hint}`));
   }
 }
 
-// --- the key ---
-
-function askForKey(problem) {
-  document.title = "Transcripts";
-  reveal("key");
-  setText(byId("key-problem"), problem);
-  byId("key-input").focus();
+/** The licence speaks up only when somebody should do something. */
+async function showNotices() {
+  const { notices } = await api.get("/v1/licence").catch(() => ({ notices: [] }));
+  const pressing = notices[0];
+  byId("banner").hidden = !pressing;
+  setText(byId("banner"), pressing ? `${pressing.sentence} ${isAdministrator() ? pressing.hint : ""}` : "");
 }
 
-function dropKey(problem) {
+// --- the door ---
+
+function showDoor(problem, link = null) {
+  document.title = "Transcripts";
+  reveal("door");
+  return door.show(problem, link);
+}
+
+function enter() {
+  ready = false;
+  return route();
+}
+
+/** Everything of whoever was in leaves the page. */
+function leave(problem) {
+  const hadKey = currentKey() !== "";
   forgetKey();
+  forgetSession();
   ready = false;
   open?.close();
   open = null;
   shelf.clear();
-  askForKey(problem);
+  byId("desk-view").replaceChildren();
+  byId("transcript-view").replaceChildren();
+  reveal("door");
+  return hadKey ? door.showKey(problem) : door.show(problem);
 }
 
-byId("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const input = byId("key-input");
-  if (!input.value.trim()) return setText(byId("key-problem"), "Paste the key first.");
-  keepKey(input.value);
-  input.value = "";
-  return route();
+byId("key-button").addEventListener("click", () => leave(""));
+byId("sign-out").addEventListener("click", async () => {
+  await api.erase("/api/v1/session").catch(() => {});
+  await leave("");
 });
-
-byId("key-button").addEventListener("click", () => dropKey(""));
 
 // --- what happens in the views ---
 
-/** A key that does not work leads back to the question for it; everything else is shown where it happened. */
+/** Who is not known any more comes back to the door; everything else is shown where it happened. */
 function onProblem(error, showHere) {
   if (error.status === undefined) throw error;
-  if (error.status !== 401) showHere();
-  else if (currentKey()) dropKey("The appliance does not know this key. It may have been revoked."); // else: said already
+  if (error.status !== 401) return showHere();
+  if (!isIn()) return undefined; // said already
+  return leave(currentKey() ? "The appliance does not know this key. It may have been revoked." : `${error.message} ${error.hint}`);
 }
 
 function onAccepted(accepted, last) {
@@ -107,7 +154,7 @@ function onGone() {
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, select, textarea, dialog");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !currentKey()) return;
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !isIn()) return;
   if (event.key === "/") {
     event.preventDefault();
     byId("search").focus();
@@ -120,4 +167,5 @@ window.addEventListener("hashchange", () => {
   if (takeKeyFromAddress()) ready = false;
   route();
 });
+if (!currentKey()) await api.readSession().catch(() => {});
 route();

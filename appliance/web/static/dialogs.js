@@ -7,13 +7,19 @@ export function confirmDialog({ title, text, action, cancel = "Keep it" }) {
   return open(title, [el("p", {}, text)], { action, cancel, danger: true }, () => true, false);
 }
 
-/** Asks for one line of text; resolves to it, trimmed, or to null. */
-export function askDialog({ title, label, value, action = "Save" }) {
-  const input = el("input", { type: "text", value, id: "dialog-input", maxlength: "200", autocomplete: "off" });
+/** Asks for one line of text; resolves to it, trimmed (a password as it is), or to null. */
+export function askDialog({ title, label, value = "", action = "Save", type = "text", autocomplete = "off" }) {
+  const input = el("input", { type, value, id: "dialog-input", maxlength: "256", autocomplete });
   const body = [el("label", { for: "dialog-input" }, label), input];
-  const answer = open(title, body, { action, cancel: "Cancel", danger: false }, () => input.value.trim(), null);
+  const answer = open(title, body, { action, cancel: "Cancel", danger: false }, () => (type === "password" ? input.value : input.value.trim()), null);
   input.select();
   return answer;
+}
+
+/** Shows something once, such as a link or a secret; resolves when it was read. */
+export function showDialog({ title, text, secret }) {
+  const shown = el("input", { type: "text", class: "secret", value: secret, readonly: true, id: "dialog-input", onfocus: (event) => event.target.select() });
+  return open(title, [el("p", {}, text), shown], { action: "I have kept it", danger: false }, () => true, true);
 }
 
 function open(title, body, { action, cancel, danger }, answer, dismissed) {
@@ -26,7 +32,7 @@ function open(title, body, { action, cancel, danger }, answer, dismissed) {
     el(
       "div",
       { class: "dialog-actions" },
-      el("button", { type: "button", class: "quiet", autofocus: danger, onclick: () => dialog.close() }, cancel),
+      cancel && el("button", { type: "button", class: "quiet", autofocus: danger, onclick: () => dialog.close() }, cancel),
       el("button", { type: "submit", class: danger ? "danger" : "primary", value: "yes" }, action),
     ),
   );

@@ -1,0 +1,149 @@
+// My account: name and password, the second factor, where I am signed in, and my API keys.
+
+import * as api from "./api.js";
+import { confirmed } from "./confirm.js";
+import { askDialog, confirmDialog, showDialog } from "./dialogs.js";
+import { el } from "./dom.js";
+import { action, atTime, onDay, panel, row, rows } from "./panels.js";
+import { adopt } from "./session.js";
+
+const ME = "/api/v1/me";
+
+export class Account {
+  constructor(root) {
+    this.root = root;
+  }
+
+  async show() {
+    const [me, sessions, keys] = await Promise.all([api.get(ME), api.get(`${ME}/sessions`), api.get(`${ME}/keys`)]);
+    this.root.replaceChildren(
+      el("h1", {}, "Your account"),
+      this.#profile(me),
+      this.#secondFactor(me),
+      this.#sessions(sessions.results),
+      this.#keys(keys.results),
+    );
+  }
+
+  #profile(me) {
+    const about = `${me.email} · ${me.role === "admin" ? "administrator" : "member"}`;
+    const rename = action("Rename", async () => {
+      const name = await askDialog({ title: "Your name", label: "Name", value: me.name });
+      if (name) await api.patch(ME, { name }).then(() => this.show());
+    });
+    const password = me.has_password ? action("Change password", () => this.#changePassword()) : null;
+    return panel("You", rows([row(me.name, about, rename, password)]));
+  }
+
+  async #changePassword() {
+    const current = await askDialog({ title: "Change password", label: "Your present password", type: "password", autocomplete: "current-password", action: "Next" });
+    if (!current) return;
+    const fresh = await askDialog({ title: "Change password", label: "New password, at least 12 characters", type: "password", autocomplete: "new-password" });
+    if (!fresh) return;
+    await api.enter(`${ME}/password`, { current, new: fresh });
+    await this.show();
+  }
+
+  // --- second factor ---
+
+  #secondFactor(me) {
+    if (!me.has_password) return panel("Second factor", el("p", { class: "note" }, "Your sign-in is looked after by your organisation."));
+    const off = "A code from an app on your telephone, beside the password.";
+    const line = me.has_second_factor
+      ? row("On", "Signing in asks for a code from your app.", action("New recovery codes", () => this.#newCodes()), action("Switch off", () => this.#switchOff()))
+      : row("Off", off, action("Switch on", () => this.#enrol(), "primary"));
+    return panel("Second factor", rows([line]));
+  }
+
+  async #enrol() {
+    const { secret, uri, qr_svg } = await confirmed(() => api.post(`${ME}/second-factor`, {}));
+    const picture = new DOMParser().parseFromString(qr_svg, "image/svg+xml").documentElement;
+    const input = el("input", { id: "factor-code", type: "text", inputmode: "numeric", autocomplete: "one-time-code", maxlength: "6" });
+    const confirm = action("Switch on", async () => {
+      const answer = await confirmed(() => api.post(`${ME}/second-factor/confirm`, { code: input.value.trim() }));
+      adopt(answer.session);
+      await this.#showCodes(answer.recovery_codes);
+      await this.show();
+    }, "primary");
+    const steps = panel(
+      "Second factor",
+      el("p", {}, "Scan this with an authenticator app, or ", el("a", { href: uri }, "open it here"), ", then enter the code that the app shows."),
+      el("div", { class: "qr", role: "img", "aria-label": "Code to scan" }, document.importNode(picture, true)),
+      el("p", { class: "note" }, `Without a camera: ${secret}`),
+      el("label", { for: "factor-code" }, "Code"),
+      el("div", { class: "inline" }, input, confirm, action("Not now", () => this.show())),
+    );
+    this.root.replaceChildren(el("h1", {}, "Your account"), steps);
+    input.focus();
+  }
+
+  async #newCodes() {
+    const answer = await confirmed(() => api.post(`${ME}/second-factor/recovery-codes`, {}));
+    await this.#showCodes(answer.recovery_codes);
+  }
+
+  #showCodes(codes) {
+    const text = "Each of these opens your account once, when the telephone is lost. Print them or keep them in a safe place; they are shown only now.";
+    return showDialog({ title: "Recovery codes", text, secret: codes.join("  ") });
+  }
+
+  async #switchOff() {
+    if (!(await confirmDialog({ title: "Switch the second factor off?", text: "Your password alone will open your account.", action: "Switch off" }))) return;
+    adopt(await (await confirmed(() => api.erase(`${ME}/second-factor`))).json());
+    await this.show();
+  }
+
+  // --- sessions ---
+
+  #sessions(entries) {
+    const lines = entries.map((each) =>
+      row(
+        each.current ? "This browser" : shortAgent(each.user_agent),
+        `${each.address} · last seen ${atTime(each.last_seen_at)}`,
+        each.current ? null : action("Sign out", () => api.erase(`${ME}/sessions/${each.id}`).then(() => this.show())),
+      ),
+    );
+    const others = entries.length > 1 ? action("Sign out everywhere else", () => api.erase(`${ME}/sessions`).then(() => this.show())) : null;
+    return panel("Where you are signed in", rows(lines), ...(others ? [others] : []));
+  }
+
+  // --- keys ---
+
+  #keys(keys) {
+    const lines = keys.map((key) =>
+      row(
+        key.name,
+        `${key.prefix}… · ${key.scopes.join(", ")} · last used ${onDay(key.last_used_at)} · ${key.expires_at ? `until ${onDay(key.expires_at)}` : "does not expire"}`,
+        action("Revoke", () => this.#revoke(key)),
+      ),
+    );
+    return panel(
+      "API keys",
+      el("p", { class: "note" }, "For programs that work in your name. What they send is yours."),
+      rows(lines, "You have no key."),
+      action("New key", () => this.#newKey()),
+    );
+  }
+
+  async #newKey() {
+    const name = await askDialog({ title: "New API key", label: "What is it for?", action: "Create" });
+    if (!name) return;
+    const { secret } = await confirmed(() => api.post(`${ME}/keys`, { name }));
+    await showDialog({ title: "Your new key", text: "Copy it now: it is shown only once.", secret });
+    await this.show();
+  }
+
+  async #revoke(key) {
+    const text = "Programs that use it will be refused from now on.";
+    if (!(await confirmDialog({ title: `Revoke “${key.name}”?`, text, action: "Revoke" }))) return;
+    await api.erase(`${ME}/keys/${key.id}`);
+    await this.show();
+  }
+}
+
+/** "Firefox on Linux", as well as it can be told. */
+function shortAgent(agent) {
+  const browser = /(Firefox|Edg|Chrome|Safari)/.exec(agent ?? "")?.[1]?.replace("Edg", "Edge");
+  const system = /(Windows|Android|iPhone|iPad|Mac OS X|Linux)/.exec(agent ?? "")?.[1]?.replace("Mac OS X", "macOS");
+  return browser ? `${browser}${system ? ` on ${system}` : ""}` : "Another browser";
+}

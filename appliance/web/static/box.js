@@ -1,0 +1,127 @@
+// This appliance, for administrators: its licence, its models, whether people trust its certificate, and its records.
+
+import * as api from "./api.js";
+import { confirmDialog } from "./dialogs.js";
+import { el, setText } from "./dom.js";
+import { bytes, percent } from "./format.js";
+import { action, onDay, panel, row, rows } from "./panels.js";
+
+const RELEASES = "/api/v1/releases";
+const STATES = { valid: "Valid", expiring: "Ends soon", grace: "In its grace period", restricted: "Restricted", evaluation: "Evaluation" };
+const PROGRESS_EVERY_MS = 1000;
+
+export class Box {
+  constructor(root) {
+    this.root = root;
+  }
+
+  async show() {
+    const [licence, releases, tls] = await Promise.all([api.get("/v1/licence"), api.get(RELEASES), api.get("/v1/tls")]);
+    this.root.replaceChildren(el("h1", {}, "This appliance"), this.#licence(licence), this.#models(releases), this.#certificate(tls), this.#records());
+  }
+
+  // --- licence ---
+
+  #licence(answer) {
+    const file = el("input", { type: "file", class: "visually-hidden", id: "licence-file", accept: ".json,.licence" });
+    const choose = action("Install a licence file", () => file.click());
+    file.addEventListener("change", () => this.#install(file.files[0], choose));
+    const terms = answer.licence ? `${answer.licence.customer} · ${answer.licence.edition}` : "No licence is installed.";
+    const end = answer.until ? ` · new recordings until ${onDay(answer.until)}` : "";
+    const notices = answer.notices.map((each) => el("p", { class: "notice" }, `${each.sentence} ${each.hint}`));
+    const use = answer.use ? el("p", { class: "note" }, `${answer.use.hours.toFixed(1)} hours of audio this month${limitText(answer.limits)}. For the vendor: installation ${answer.site.install_id}.`) : null;
+    return panel("Licence", ...notices, rows([row(STATES[answer.state] ?? answer.state, `${terms}${end}`, choose)]), use ?? "", file);
+  }
+
+  async #install(file, near) {
+    try {
+      await api.get("/v1/licence", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+      await this.show();
+    } catch (error) {
+      near.closest(".panel").append(el("p", { class: "problem", role: "alert" }, `${error.message} ${error.hint ?? ""}`));
+    }
+  }
+
+  // --- models ---
+
+  #models(answer) {
+    const lines = answer.releases.map((each) => this.#release(each));
+    const found = answer.bundles.map((each) => row(each.name, each.size_bytes === null ? "a folder on a mounted drive" : `${bytes(each.size_bytes)}, on a mounted drive`, action("Import", () => this.#import({ bundle: each.name }), "primary")));
+    const state = el("p", { class: "note", role: "status" });
+    if (isRunning(answer.importing)) this.#follow(state);
+    else setText(state, importText(answer.importing));
+    return panel(
+      "Models",
+      rows(lines, "No release has been imported; the models that were fetched are in use."),
+      ...(found.length ? [el("h3", {}, "Found on a drive"), rows(found)] : []),
+      state,
+    );
+  }
+
+  #release(each) {
+    const marks = [each.active && "in use", each.failed && "did not load", each.previous && "the one before"].filter(Boolean).join(", ");
+    const models = each.models.map((model) => model.name).join(", ");
+    const switchTo = each.active || each.failed ? null : action("Use", () => this.#activate(each));
+    return row(`${each.name}${marks ? ` · ${marks}` : ""}`, `${models} · imported ${onDay(each.imported_at)}`, switchTo, each.active ? action("Go back", () => this.#goBack(each)) : null);
+  }
+
+  async #activate(each) {
+    await api.post(`${RELEASES}/${each.name}/activate`, {});
+    await this.show();
+  }
+
+  async #goBack(each) {
+    const text = "The release before is used again; recordings that are being worked on finish with this one.";
+    if (!(await confirmDialog({ title: "Go back?", text, action: "Go back", cancel: "Stay" }))) return;
+    await api.post(`${RELEASES}/${each.channel}/rollback`, {});
+    await this.show();
+  }
+
+  async #import(which) {
+    await api.post(RELEASES, which);
+    await this.#follow(this.root.querySelector("[role=status]"));
+  }
+
+  async #follow(line) {
+    for (;;) {
+      const status = await api.get(`${RELEASES}/import`);
+      setText(line, importText(status));
+      if (!line.isConnected || !isRunning(status)) break;
+      await new Promise((resolve) => setTimeout(resolve, PROGRESS_EVERY_MS));
+    }
+    if (line.isConnected) await this.show();
+  }
+
+  // --- certificate and records ---
+
+  #certificate(tls) {
+    const confirm = action("Everybody trusts it", async () => {
+      const text = "Browsers will refuse plain HTTP to this appliance for a year. Confirm only when people’s computers trust the certificate.";
+      if (!(await confirmDialog({ title: "Is the certificate trusted?", text, action: "Confirm", cancel: "Not yet" }))) return;
+      await api.post("/v1/tls/confirm", {});
+      await this.show();
+    });
+    const about = tls.confirmed ? "Confirmed as trusted." : "Until people’s computers trust it, browsers warn.";
+    return panel("Certificate", rows([row("How to trust it", about, el("a", { class: "button quiet", href: "/trust" }, "Instructions"), tls.confirmed ? null : confirm)]));
+  }
+
+  #records() {
+    return panel(
+      "Records",
+      rows([
+        row("Audit log", "Who did what, without a word of any transcript. Each line vouches for the one before.", action("Save", () => api.save("/api/v1/audit", "audit.jsonl"))),
+        row("Usage", "Hours of audio by owner and model.", action("Save", () => api.save("/api/v1/usage", "usage.jsonl"))),
+        row("Privacy", "What is kept where, and for how long.", el("a", { class: "button quiet", href: "#privacy" }, "Read")),
+      ]),
+    );
+  }
+}
+
+const limitText = (limits) => (limits?.hours_a_month ? ` of ${limits.hours_a_month}` : "");
+const isRunning = (status) => status.state === "running";
+
+function importText(status) {
+  if (status.failure) return `The last import was refused: ${status.failure.message} ${status.failure.hint}`;
+  if (!isRunning(status)) return "";
+  return status.step_total_bytes ? `${status.step}: ${percent(status.step_done_bytes / status.step_total_bytes)}` : `${status.step} …`;
+}
