@@ -26,25 +26,28 @@ class BlobStore:
     def path(self, sha256: str) -> Path:
         return self.folder / sha256
 
-    def is_sound(self, sha256: str, size_bytes: int, progress: Progress) -> bool:
+    def is_sound(self, sha256: str, size_bytes: int, what: str, progress: Progress) -> bool:
         """Whether the content is here, read in full; a damaged one is removed."""
         path = self.path(sha256)
         if not path.exists():
             return False
-        progress.begin(f"checking {sha256[:12]}", size_bytes)
+        progress.begin(f"checking {what}", size_bytes)
         if path.stat().st_size == size_bytes and sha256_of(path, progress.advance) == sha256:
             return True
         path.unlink()
         return False
 
-    def take(self, member: Member, size_bytes: int, progress: Progress) -> None:
-        """Write a member. Raises MemberTooLarge before anything is written, BlobTampered when its content is another."""
+    def take(self, member: Member, size_bytes: int, what: str, progress: Progress) -> None:
+        """Write a member, which people know as `what`.
+
+        Raises MemberTooLarge before anything is written, BlobTampered when its content is another.
+        """
         if member.size_bytes > size_bytes:
             raise MemberTooLarge(member.name, member.size_bytes, size_bytes)
         if member.size_bytes < size_bytes:
             raise BlobTampered(member.name)
         unfinished = self.path(member.sha256 + UNFINISHED)
-        progress.begin(f"copying {member.sha256[:12]}", size_bytes)
+        progress.begin(f"copying {what}", size_bytes)
         try:
             if _write(unfinished, member, progress) != member.sha256:
                 raise BlobTampered(member.name)

@@ -32,7 +32,10 @@ async def keep_warm(
         catalogue = await asyncio.to_thread(lambda: shelf.catalogue)
         if catalogue is not seen:
             seen = catalogue
-            await first_use(shelf, releases, audit, default, load)
+            try:
+                await first_use(shelf, releases, audit, default, load)
+            except ApplianceError as error:  # the disk is full, or the database held: it is looked at again at the next switch
+                log.error("What became of a release could not be written down. %s %s", error.message, error.hint)
         else:
             await asyncio.sleep(look_s)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,25 +99,22 @@ def _believe(lists: Mapping[str, bytes], releases: Releases, channel: Channel, a
 
 def _bring_contents(release: Release, contents: Iterator[Member], releases: Releases, progress: Progress) -> None:
     """Raises NoSpace before anything is written, BlobMissing at the end."""
-    blobs = releases.blobs
-    missing = {sha256: size for sha256, size in release.blobs.items() if not blobs.is_sound(sha256, size, progress)}
+    blobs, names = releases.blobs, _names(release)
+    missing = {sha256: size for sha256, size in release.blobs.items() if not blobs.is_sound(sha256, size, names[sha256], progress)}
     require_space(blobs.folder, sum(missing.values()))
     for member in contents:
         if member.sha256 not in release.blobs:
             raise StrangeMember(member.name)
         if member.sha256 in missing:
-            blobs.take(member, missing.pop(member.sha256), progress)
+            blobs.take(member, missing.pop(member.sha256), names[member.sha256], progress)
     if missing:
-        raise BlobMissing(_describe(missing, release))
+        raise BlobMissing(next(name for sha256, name in names.items() if sha256 in missing))
 
 
-def _describe(missing: Collection[str], release: Release) -> str:
-    """The first thing that is missing, by a name that means something to people."""
-    for planned in release.models:
-        for file in planned.model.files:
-            if file.sha256 in missing:
-                return f"{file.name} of '{planned.model.id}'"
-    return "the reference recording of a model"
+def _names(release: Release) -> dict[str, str]:
+    """What each content is, for people; files of models first."""
+    files = {str(file.sha256): f"{file.name} of '{planned.model.id}'" for planned in release.models for file in planned.model.files}
+    return files | {sha256: "a reference recording" for sha256 in release.blobs if sha256 not in files}
 
 
 def _put_together(release: Release, releases: Releases, folder: Path) -> ReleaseRecord:

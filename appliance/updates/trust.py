@@ -63,7 +63,7 @@ class _Lists(FetcherInterface):
     """Hands the bundle's lists to the client as if they came from a server."""
 
     def __init__(self, metadata: Mapping[str, bytes]) -> None:
-        self._metadata = metadata
+        self.all = metadata
         self.asked = ""  # the name that was asked for last: where an error is about it
 
     @property
@@ -72,10 +72,10 @@ class _Lists(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         name = url.rpartition("/")[2]
-        self.asked = name if name in self._metadata or "root" not in name else self.asked  # a missing next root is no fault
-        if name not in self._metadata:
+        self.asked = name if name in self.all or "root" not in name else self.asked  # a missing next root is no fault
+        if name not in self.all:
             raise DownloadHTTPError(f"no {name}", 404)
-        return iter((self._metadata[name],))
+        return iter((self.all[name],))
 
 
 def _versions(state: Path) -> dict[str, int]:
@@ -106,7 +106,7 @@ def _expired(metadata: Mapping[str, bytes], state: Path, now: datetime) -> Updat
 
 
 def _older_or_mixed(lists: _Lists, state: Path, known: Mapping[str, int]) -> UpdateOlder | UpdateMixed | MetadataTampered:
-    data = lists._metadata.get(lists.asked, b"")
+    data = lists.all.get(lists.asked, b"")
     found = _parse(data)
     if found is None or lists.role == Root.type:
         return MetadataTampered(lists.role)
@@ -118,7 +118,7 @@ def _older_or_mixed(lists: _Lists, state: Path, known: Mapping[str, int]) -> Upd
 
 def _is_older(lists: _Lists, known: Mapping[str, int]) -> bool:
     """Whether the bundle as a whole is old, not only one list that was put into a newer one."""
-    timestamp = _parse(lists._metadata.get("timestamp.json", b""))
+    timestamp = _parse(lists.all.get("timestamp.json", b""))
     return timestamp is None or lists.role == Timestamp.type or timestamp.signed.version <= known.get(Timestamp.type, 0)
 
 
@@ -132,7 +132,7 @@ def _explain_signatures(role: str, data: bytes, state: Path) -> None:
     if result.verified:
         return
     known = [keyid for keyid in found.signatures if keyid in trusted.keyids]
-    if not known:
+    if found.signatures and not known:
         raise WrongRoot(role)
     if len(known) >= trusted.threshold:
         raise MetadataTampered(role)

@@ -17,7 +17,7 @@ from appliance.settings import Settings
 from appliance.store import Scope
 from appliance.updates.importer import Trial
 from tests.api.conftest import Api, settings_for, start, until
-from tests.updates.making import Maker
+from tests.updates.making import Maker, model_files
 
 TAR = {"Content-Type": "application/x-tar"}
 
@@ -33,7 +33,7 @@ async def fails(_settings: Settings, trial: Trial) -> None:
 @pytest.fixture
 def maker(tmp_path: Path) -> Maker:
     maker = Maker(tmp_path / "maker")  # with the development keys, which this build trusts
-    maker.release(1)
+    maker.release(1, files=model_files(1, 2**20))  # larger than any other body that is not a recording may be
     return maker
 
 

@@ -185,7 +185,7 @@ def test_two_of_three_root_keys_are_enough(tmp_path: Path, maker: Maker) -> None
 def test_a_list_without_a_signature_is_refused(site: Site, next_release: Maker) -> None:
     path = next_release.bundle("bare") / "metadata" / "timestamp.json"
     path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | {"signatures": []}))
-    with pytest.raises((TooFewSignatures, WrongRoot)):
+    with pytest.raises(TooFewSignatures, match="0 valid"):
         site.take(path.parent.parent)
 
 
