@@ -22,6 +22,7 @@ COMMANDS = {
     "serve": "Run the appliance: the API and the web page on one port.",
     "transcribe": "Turn recordings into text, here or on a running appliance.",
     "models": "Which models exist, which are here, and whether they are sound.",
+    "people": "Who may sign in: invite, disable, help; also when nobody can.",
     "keys": "Who may call the API.",
     "licence": "What the licence allows, until when, and a new one.",
     "trust": "The certificate of this appliance, and who vouches for it.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,15 @@ def _refused(error: ValidationError) -> StartRefused:
         f"The setting '{name}' cannot be {first.get('input')!r}: {first['msg']}.",
         f"Correct APPLIANCE_{name.upper()}, its line in the settings file, or the option; 'appliance settings' explains it.",
     )
+
+
+def page_address(settings: Settings, port: int = 0) -> str:
+    """Where a browser finds the appliance; `port` where it was not known before it listened."""
+    scheme = "http" if settings.tls == "off" else "https"
+    return f"{scheme}://{_shown_host(settings.host)}:{settings.public_port or port or settings.port}"
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 (only shown)
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from appliance.cli.configuration import read_settings
+from appliance.cli.configuration import page_address, read_settings
 from appliance.cli.terminal import say
 from appliance.errors import InvalidField
 from appliance.settings import Settings
@@ -31,16 +31,20 @@ def create(
         list[Scope] | None, typer.Option(help="What it may do; give it several times. Without: transcribe, read and write.")
     ] = None,
     expires: Annotated[str | None, typer.Option(help="When it ends by itself: 12h, 90d, 26w, or a date like 2027-01-31.")] = None,
+    person: Annotated[
+        str | None,
+        typer.Option(help="E-mail address of whom it acts as; it never may more than they. Without: nobody's."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the key.")] = False,
 ) -> None:
     settings = read_settings()
     ends_at = expiry(expires, datetime.now(UTC)) if expires else None
-    record, secret = asyncio.run(_create(settings, name, scope or EVERYDAY, ends_at))
+    record, secret = asyncio.run(_create(settings, name, scope or EVERYDAY, ends_at, person))
     if not quiet:
         say(f"The key of '{record.name}' may {', '.join(sorted(record.scopes))}. Keep it now: it is shown only this once.")
     print(secret, flush=True)
     if not quiet:
-        say(f"The page with it, on this machine: http://127.0.0.1:{settings.port}/#key={secret}")
+        say(f"The page with it: {page_address(settings)}/#key={secret}")
 
 
 @app.command("list", help="List all keys, revoked ones too. The keys themselves are not stored.")
@@ -86,9 +90,14 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def _create(settings: Settings, name: str, scopes: list[Scope], ends_at: datetime | None) -> tuple[KeyRecord, str]:
+async def _create(
+    settings: Settings, name: str, scopes: list[Scope], ends_at: datetime | None, email: str | None
+) -> tuple[KeyRecord, str]:
     async with opened_store(settings) as store:
-        record, secret = await store.keys.create(name, scopes, ends_at)
+        person = None if email is None else await store.people.find(email)
+        if person is not None and not person.scopes.issuperset(scopes):
+            raise InvalidField("scope", "is more than this person may", f"They may {', '.join(sorted(person.scopes))}.")
+        record, secret = await store.keys.create(name, scopes, ends_at, None if person is None else person.id)
         await store.audit.record("key.created", "console", record.id, admin=Scope.ADMIN in record.scopes)
         return record, secret
 
@@ -115,22 +124,28 @@ def identify(key: str, records: tuple[KeyRecord, ...]) -> str:
 
 
 def print_table(records: tuple[KeyRecord, ...]) -> None:
-    rows = [("KEY", "NAME", "MAY", "MADE", "LAST USED", "STATE")]
-    rows += [
-        (f"{r.prefix}…", r.name, ",".join(sorted(r.scopes)), _day(r.created_at), _day(r.last_used_at), _state(r)) for r in records
-    ]
+    print_rows([("KEY", "NAME", "MAY", "MADE", "LAST USED", "STATE"), *map(_row, records)])
+
+
+def _row(record: KeyRecord) -> tuple[str, ...]:
+    scopes, made, used = ",".join(sorted(record.scopes)), shown_day(record.created_at), shown_day(record.last_used_at)
+    return f"{record.prefix}…", record.name, scopes, made, used, _state(record)
+
+
+def print_rows(rows: list[tuple[str, ...]]) -> None:
+    """The first is the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _day(moment: datetime | None) -> str:
+def shown_day(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d") if moment else "never"
 
 
 def _state(record: KeyRecord) -> str:
     if record.revoked_at:
-        return f"revoked {_day(record.revoked_at)}"
+        return f"revoked {shown_day(record.revoked_at)}"
     if record.expires_at is None:
         return "valid"
-    return f"{'expired' if record.expires_at < datetime.now(UTC) else 'valid until'} {_day(record.expires_at)}"
+    return f"{'expired' if record.expires_at < datetime.now(UTC) else 'valid until'} {shown_day(record.expires_at)}"

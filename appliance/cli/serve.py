@@ -7,7 +7,6 @@ import logging
 import signal
 import socket
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -17,12 +16,13 @@ from appliance.api.access_log import AccessLog
 from appliance.app import create_app, stop_jobs
 from appliance.audio.sandbox import forbid_dumps
 from appliance.catalogue import Catalogue, Shelf
-from appliance.cli.configuration import read_settings
+from appliance.cli.configuration import page_address, read_settings
 from appliance.cli.keys import opened_store
 from appliance.cli.preflight import preflight
 from appliance.cli.terminal import YELLOW, painted, say
 from appliance.errors import StartRefused
 from appliance.settings import Settings
+from appliance.store import SYSTEM
 from appliance.tls import Door, Redirect, open_door
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class AnnouncingServer(uvicorn.Server):
         self._door = door
         self._plain = plain
         port = settings.public_port or listener.getsockname()[1]
-        self._address = f"{'https' if door.context else 'http'}://{_shown_host(settings.host)}:{port}"
+        self._address = page_address(settings, port)
         self._redirects = redirect_server(door, port)
         self._app = create_app(settings, door)
         super().__init__(server_config(self._app, door))
@@ -179,7 +179,13 @@ def redirect_server(door: Door, public_port: int) -> uvicorn.Server:
 
 async def announcement(settings: Settings, address: str, door: Door) -> list[str]:
     models = await asyncio.to_thread(model_lines, settings)
-    lines = ["", f"The appliance is at {address}", *models, *await key_lines(settings), *trust_lines(settings, address, door)]
+    lines = [
+        "",
+        f"The appliance is at {address}",
+        *models,
+        *await setup_lines(settings, address),
+        *trust_lines(settings, address, door),
+    ]
     return [*lines, "Ctrl-C stops it.", ""]
 
 
@@ -203,15 +209,14 @@ def model_lines(settings: Settings) -> list[str]:
     return [f"Models: {', '.join(names)}"]
 
 
-async def key_lines(settings: Settings) -> list[str]:
+async def setup_lines(settings: Settings, address: str) -> list[str]:
+    """Until there is an administrator, each start has a new link that makes one."""
     async with opened_store(settings) as store:
-        valid = [key for key in await store.keys.list() if key.is_valid(datetime.now(UTC))]
-    if valid:
-        return []
-    return ["There is no valid API key yet, and nothing opens without one: run 'appliance keys create NAME'."]
-
-
-def _shown_host(host: str) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104 (only shown)
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+        if not await store.people.needs_setup():
+            return []
+        link = await store.people.offer_setup(SYSTEM)
+    return [
+        painted("There is no administrator yet. This link makes one, once and within a day:", YELLOW),
+        f"  {address}/#{link.purpose}/{link.token}",
+        "'appliance people setup-link' prints another. Programs need no person: 'appliance keys create NAME'.",
+    ]

@@ -10,12 +10,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
 from appliance.api.access_log import AccessLog
 from appliance.app import create_app, stop_jobs
@@ -28,9 +26,9 @@ from appliance.cli.serve import (
     server_config,
     start_logging,
 )
-from appliance.errors import StartRefused
+from appliance.errors import LinkSpent, StartRefused
 from appliance.settings import Settings
-from appliance.store import Scope, held_alone
+from appliance.store import held_alone
 from appliance.tls import open_door
 
 MakeSettings = Callable[..., Settings]
@@ -87,18 +85,25 @@ def test_the_fingerprint_to_compare_is_said_until_somebody_has_confirmed_it(sett
     assert "/trust" not in announced(settings())
 
 
-def test_a_site_with_a_key_is_not_told_to_make_one(settings: MakeSettings) -> None:
-    CliRunner().invoke(keys.app, ["create", "somebody"])
-    assert "keys create" not in announced(settings())
+def setup_link(said: str) -> str:
+    return said.partition("https://127.0.0.1:8443/#setup/")[2].split()[0]
 
 
-def test_a_site_whose_only_key_has_expired_is_told_to_make_one(settings: MakeSettings) -> None:
-    async def expired() -> None:
+def test_the_first_start_prints_a_link_that_makes_one_administrator(settings: MakeSettings) -> None:
+    """Each start until then has a new one, and the one before ends."""
+
+    async def set_up(token: str, name: str) -> None:
         async with keys.opened_store(settings()) as store:
-            await store.keys.create("somebody", [Scope.READ], datetime.now(UTC) - timedelta(days=1))
+            await store.people.set_up(token, name, f"{name}@example.org", "correct horse battery")
 
-    asyncio.run(expired())
-    assert "keys create" in announced(settings())
+    old, new = setup_link(announced(settings())), setup_link(announced(settings()))
+    assert len(new) == 43
+    with pytest.raises(LinkSpent):
+        asyncio.run(set_up(old, "eve"))
+    asyncio.run(set_up(new, "ann"))
+    assert "#setup" not in announced(settings())
+    with pytest.raises(LinkSpent):
+        asyncio.run(set_up(new, "eve"))
 
 
 def test_listening_on_the_network_without_tls_is_said_plainly(settings: MakeSettings) -> None:
