@@ -156,7 +156,7 @@ def test_the_document_describes_every_route_and_every_field(api: Api) -> None:
         if handler.resolve_include_in_schema() and handler.http_methods != {"OPTIONS"}
         for method in handler.http_methods
     }
-    assert {(m, p) for m, p in described if m in ("get", "post", "patch", "delete")} == served
+    assert {(m, p) for m, p in described if m in ("get", "post", "put", "patch", "delete")} == served
     form = document["paths"]["/v1/transcribe"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert {"file", "model", "diarize", "hotwords"} <= set(form["properties"])
 
