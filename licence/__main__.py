@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import secrets
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -111,7 +112,7 @@ def _add_issue(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", type=Path, required=True, help="The private key.")
     _add_passphrase(parser)
     parser.add_argument("--out", type=Path, required=True, help="The licence file to write.")
-    parser.add_argument("--id", required=True)
+    parser.add_argument("--id", default=f"licence_{secrets.token_hex(8)}", help="Without: a new one.")
     parser.add_argument("--serial", type=int, required=True, help="Higher than any licence of this customer before.")
     parser.add_argument("--customer", required=True)
     parser.add_argument("--edition", default="standard")

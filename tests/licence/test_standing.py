@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -145,14 +145,12 @@ def test_a_standing_always_explains_itself(held: Held, known: Facts, now: dateti
         assert standing.until > now - TICK
 
 
-@settings(max_examples=60)
 @given(licences(), facts, moments)
 def test_a_licence_never_makes_anything_worse(what: Licence, known: Facts, now: datetime) -> None:
     if not judge(None, known, now).is_restricted:
         assert not judge(what, known, now).is_restricted
 
 
-@settings(max_examples=60)
 @given(licences(), facts, moments, st.timedeltas(timedelta(), YEARS))
 def test_a_term_only_runs_towards_its_end(what: Licence, known: Facts, now: datetime, later: timedelta) -> None:
     """Once begun, time never makes a standing better."""
@@ -162,7 +160,6 @@ def test_a_term_only_runs_towards_its_end(what: Licence, known: Facts, now: date
         assert order.index(state(what, now, known)) <= order.index(state(what, now + later, known))
 
 
-@settings(max_examples=60)
 @given(licences(), facts, moments)
 def test_inside_its_term_on_its_machine_a_licence_always_works(what: Licence, known: Facts, now: datetime) -> None:
     fits = what.bind is None or what.bind.fits(known.identities)
@@ -170,7 +167,6 @@ def test_inside_its_term_on_its_machine_a_licence_always_works(what: Licence, kn
         assert judge(what, known, now).state in (State.VALID, State.EXPIRING)
 
 
-@settings(max_examples=60)
 @given(licences(), facts, moments, moments)
 def test_support_changes_no_state(what: Licence, known: Facts, now: datetime, support: datetime) -> None:
     assert (
