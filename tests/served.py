@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -32,7 +33,13 @@ class Served:
         return {"Authorization": f"Bearer {self.key}"}
 
     def client(self, timeout_s: float = 300.0) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout_s)
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout_s, verify=self.trust())
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """What a client needs that checks the certificate; there is none without TLS."""
+        if self.url.startswith("http:"):
+            return True
+        return ssl.create_default_context(cafile=self.data_dir / "tls" / "ca.pem")
 
 
 def free_port() -> int:
@@ -67,7 +74,10 @@ def create_key(env: Mapping[str, str], *scopes: str) -> str:
 
 @contextmanager
 def serve(work_dir: Path, *, env: Mapping[str, str] | None = None, wrapper: Sequence[str] = ()) -> Iterator[Served]:
-    """Starts `appliance serve` (under `wrapper`, e.g. strace), waits until it is ready, and stops it as Ctrl-C would."""
+    """Starts `appliance serve` (under `wrapper`, e.g. strace), waits until it is ready, and stops it as Ctrl-C would.
+
+    It speaks plain HTTP unless `env` says `APPLIANCE_TLS=builtin`.
+    """
     data_dir, log, port = work_dir / "data", work_dir / "log.txt", free_port()
     full_env = environment(data_dir, port, env or {})
     key = create_key(full_env)
@@ -79,7 +89,8 @@ def serve(work_dir: Path, *, env: Mapping[str, str] | None = None, wrapper: Sequ
             stderr=sink,
             start_new_session=True,
         )
-    served = Served(f"http://127.0.0.1:{port}", key, process, data_dir, log)
+    scheme = "http" if full_env["APPLIANCE_TLS"] == "off" else "https"
+    served = Served(f"{scheme}://127.0.0.1:{port}", key, process, data_dir, log)
     try:
         wait_until_ready(served)
         yield served
@@ -93,9 +104,9 @@ def wait_until_ready(served: Served, timeout_s: float = START_TIMEOUT_S) -> None
         if served.process.poll() is not None:
             raise AssertionError(f"the appliance stopped while starting:\n{served.log.read_text()[-4000:]}")
         try:
-            if httpx.get(f"{served.url}/readyz", timeout=5).status_code == 200:
+            if httpx.get(f"{served.url}/readyz", timeout=5, verify=served.trust()).status_code == 200:
                 return
-        except httpx.TransportError:
+        except (httpx.TransportError, FileNotFoundError):  # the port is not open yet, or its authority not made
             pass
         time.sleep(0.1)
     raise AssertionError(f"not ready after {timeout_s:.0f} s:\n{served.log.read_text()[-4000:]}")

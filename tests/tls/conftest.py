@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ MakeSettings = Callable[..., Settings]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> MakeSettings:
-    def make(**changes: Any) -> Settings:
-        return Settings(data_dir=tmp_path / "data", models_dir=tmp_path / "models", device="cpu", **changes)
+    return partial(settings_in, tmp_path)
 
-    return make
+
+def settings_in(folder: Path, **changes: Any) -> Settings:
+    return Settings(data_dir=folder / "data", models_dir=folder / "models", device="cpu", **changes)
 
 
 @dataclass

@@ -12,10 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from appliance.settings import Settings
 from appliance.tls import built_in, door
 from tests.served import free_port
-from tests.tls.conftest import MakeSettings
+from tests.tls.conftest import MakeSettings, settings_in
 from tests.tls.live import Live, live, wait_until
 from tests.tls.makers import DAY, customer_files, make
 
@@ -23,13 +22,7 @@ from tests.tls.makers import DAY, customer_files, make
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("served")
-    settings = Settings(
-        data_dir=folder / "data",
-        models_dir=folder / "models",
-        device="cpu",
-        http_port=free_port(),
-        tls_names=("box.ward.example",),
-    )
+    settings = settings_in(folder, http_port=free_port(), tls_names=["box.ward.example"])
     with live(settings) as running:
         yield running
 
