@@ -194,7 +194,7 @@ async function download(format, button) {
   }
 }
 
-/** The half hour is over: what is read stays, and the door is shown before anything more is fetched. */
+/** The half hour is over: the door again, which a link without limits passes by itself. */
 async function arriveAgain() {
   announce("The half hour is over. Open the link again to download.");
   await arrive();
