@@ -18,6 +18,7 @@ from appliance.api.me import (
     close_session,
     confirm_second_factor,
     enrol_second_factor,
+    erase_me,
     list_sessions,
     read_me,
     remove_second_factor,
@@ -45,6 +46,7 @@ from appliance.api.private import (
     read_private_state,
     store_private_envelope,
 )
+from appliance.api.privacy import read_privacy
 from appliance.api.releases import activate, go_back, import_release, list_releases, read_import
 from appliance.api.retention import change_retention, read_retention
 from appliance.api.session import confirm_session, read_session, sign_in, sign_out
@@ -120,6 +122,7 @@ def routes() -> list[HTTPRouteHandler]:
         install_licence,
         create_transcription,
         create_translation,
+        read_privacy,
         health,
         liveness,
         readiness,
@@ -142,6 +145,7 @@ def routes() -> list[HTTPRouteHandler]:
         reset_password,
         read_me,
         change_me,
+        erase_me,
         change_password,
         enrol_second_factor,
         confirm_second_factor,

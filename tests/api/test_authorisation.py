@@ -108,6 +108,7 @@ signed_in             POST    /api/v1/workspaces/{workspace_id:str}/members
 signed_in             PUT     /api/v1/workspaces/{workspace_id:str}/members/{person_id:str}
 signed_in             DELETE  /api/v1/workspaces/{workspace_id:str}/members/{person_id:str}
 
+signed_in_recently    DELETE  /api/v1/me
 signed_in_recently    POST    /api/v1/me/keys
 signed_in_recently    POST    /api/v1/me/second-factor
 signed_in_recently    POST    /api/v1/me/second-factor/confirm
@@ -187,7 +188,7 @@ def served(app: Litestar) -> set[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Caller:
-    """`headers` makes the credentials of one request: of a session always a new one, because some calls end it."""
+    """`headers` makes the credentials of one request."""
 
     headers: Callable[[], dict[str, str]]
 
@@ -204,10 +205,12 @@ def key(api: Api, *scopes: Scope, person: Person | None = None, expires_at: date
     return Caller(lambda: {"Authorization": f"Bearer {secret}"})
 
 
-def session(api: Api, person: Person, aged: str = "") -> Caller:
+def session(api: Api, person: Person | None = None, *, aged: str = "", is_admin: bool = False) -> Caller:
+    """Without a person: of somebody new each time, because some calls erase them."""
+
     def headers() -> dict[str, str]:
-        new = NewSession(person.id, timedelta(hours=1), "a test", "127.0.0.1")
-        opened, secret = api.run(api.services.store.sessions.open(new))
+        who = person or new_person(api, is_admin=is_admin)
+        opened, secret = api.run(api.services.store.sessions.open(NewSession(who.id, timedelta(hours=1), "a test", "127.0.0.1")))
         if aged:
             age(api, opened.id, aged)
         return {"Cookie": f"session={secret}", "X-CSRF-Token": csrf_token(secret)}
@@ -262,18 +265,18 @@ def callers(shared_api: Api) -> dict[str, Caller]:
         "site_read": key(api, Scope.READ),
         "site_write": key(api, Scope.WRITE),
         "site_admin": key(api, Scope.ADMIN),
-        "member": session(api, member),
-        "member_long_ago": session(api, member, "authenticated_at"),
+        "member": session(api),
+        "member_long_ago": session(api, aged="authenticated_at"),
         "members_key": key(api, *EVERYDAY, person=member),
-        "admin": session(api, admin),
-        "admin_long_ago": session(api, admin, "authenticated_at"),
+        "admin": session(api, is_admin=True),
+        "admin_long_ago": session(api, aged="authenticated_at", is_admin=True),
         "admins_key": key(api, *Scope, person=admin),
         "admins_everyday_key": key(api, *EVERYDAY, person=admin),
         "former_admins_key": former_admins_key(api),
         "disabled": gone,
         "disableds_key": gones_key,
-        "expired": session(api, member, "expires_at"),
-        "idle": session(api, member, "last_seen_at"),
+        "expired": session(api, aged="expires_at"),
+        "idle": session(api, aged="last_seen_at"),
         "expired_key": key(api, *EVERYDAY, person=member, expires_at=datetime.now(UTC) - timedelta(seconds=1)),
         "revoked_key": revoked_key(api),
     }
