@@ -54,7 +54,7 @@ class LicenceAnswer(Value, frozen=True):
     notices: tuple[NoticeAnswer, ...]  # for a banner, the most pressing first; empty: nothing to show
     judged_at: datetime  # the time it is judged by, which is not this machine's clock where that was set back
     until: datetime | None  # new recordings are refused from then on
-    days_left: int | None  # whole days to the end of the term or the evaluation, below 0 after it
+    days_left: int | None  # to the end of the term or the evaluation, the day that has begun included; 0 or below after it
     supported: bool | None  # whether the licence covers this version
     site: SiteAnswer | None = None
     licence: LicenceDetails | None = None
@@ -84,7 +84,7 @@ def _answer(services: Services, standing: Standing, *, whole: bool) -> LicenceAn
         notices=tuple(map(_notice, standing.notices)),
         judged_at=standing.judged_at,
         until=standing.until,
-        days_left=None if standing.days_left is None else math.floor(standing.days_left),
+        days_left=None if standing.days_left is None else math.ceil(standing.days_left),
         supported=standing.is_supported,
         site=SiteAnswer(licensing.install_id, licensing.gpu_uuids) if whole else None,
         licence=_details(standing.licence) if whole and standing.licence else None,

@@ -90,7 +90,7 @@ def lines(standing: Standing, licensing: Licensing) -> Iterator[str]:
     if standing.until is not None:
         yield f"works until    {_day(standing.until)}"
     if standing.days_left is not None:
-        yield f"days left      {math.floor(standing.days_left)}"
+        yield f"days left      {math.ceil(standing.days_left)}"
     if standing.licence is not None:
         yield from _of_licence(standing.licence)
     yield from _of_limits(standing.limits, licensing)

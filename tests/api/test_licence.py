@@ -109,10 +109,10 @@ def member(site: Site) -> Iterator[httpx.Client]:
 
 
 def test_everybody_sees_the_state_and_administrators_the_details(site: Site, admin: httpx.Client, member: httpx.Client) -> None:
-    site.hold(licence(expires_at=NOW + 10 * DAY, limits=Limits(seats=5)))
+    site.hold(licence(expires_at=NOW + 9.5 * DAY, limits=Limits(seats=5)))
     seen = member.get("/v1/licence").json()
     assert (seen["state"], seen["restricted"], seen["days_left"]) == ("expiring", False, 10)
-    assert seen["notices"][0]["sentence"] == f"The licence ends on {NOW + 10 * DAY:%Y-%m-%d}."
+    assert seen["notices"][0]["sentence"] == f"The licence ends on {NOW + 9.5 * DAY:%Y-%m-%d}."
     assert "renewal" in seen["notices"][0]["hint"]
     assert {name for name in ("site", "licence", "limits", "use") if seen[name] is not None} == set()
     details = admin.get("/v1/licence").json()
@@ -277,7 +277,7 @@ def made(client: httpx.Client, wav: bytes) -> int:
 def test_restricted_every_route_but_those_for_new_recordings_answers_as_before(
     site: Site, owner: httpx.Client, wav: bytes, line: str
 ) -> None:
-    """All routes of the application: a new one is tried here from its first day, and may not answer 402 unless listed."""
+    """PAINS 30, over all routes: a new one is tried here from its first day, and may not answer 402 unless listed above."""
     first, second = twins(site, owner, wav, fresh=line.startswith(("DELETE", "PATCH")) and "{key" in line)
     before = call(owner, line, first, wav)
     site.hold(ENDED)

@@ -77,7 +77,7 @@ def test_times_are_kept_in_utc() -> None:
 
 
 def test_version_1_is_read_for_ever() -> None:
-    """These files were issued to customers, so to say. They are never changed; a reader that refuses one is wrong."""
+    """PAINS 30. These files were issued to customers, so to say: they are never changed, and a reader that refuses one is wrong."""
     read = {path.stem: read_licence(path.read_bytes(), TRUSTED) for path in PINNED.iterdir()}
     assert read == {
         "smallest": Licence(id="lic_smallest", serial=1, customer="Newsroom", edition="standard", not_before=START, expires_at=END),
