@@ -62,7 +62,7 @@ WORDS: Final[Mapping[str, frozenset[str]]] = {
 NAMES: Final = frozenset({"model", "release", "version"})  # of models and versions: chosen by the vendor or the administrator
 ACTORS: Final = frozenset({"system", "console", "nobody"})
 
-_NAME: Final = re.compile("[a-z0-9]+([-._+][a-z0-9]+){0,9}")
+_NAME: Final = re.compile("(site/)?[a-z0-9]+([-._+][a-z0-9]+){0,9}")  # models of a site's own begin with site/
 _ID: Final = re.compile("(person|workspace|key|share|session|invitation|licence|backup|release|member|provider)_[0-9a-f]{1,32}")
 _SUBJECT: Final = re.compile(f"|[0-9]{{1,18}}|{_ID.pattern}")  # nothing, a transcript, or one of the above
 _MAX_NAME_CHARS: Final = 64

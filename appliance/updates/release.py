@@ -5,6 +5,7 @@ Whether the list may be believed was decided in `trust.py`; whether the files ar
 
 from __future__ import annotations
 
+import mimetypes
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -24,7 +25,8 @@ from appliance.errors import ApplianceTooOld, ReleaseInvalid, UnsafeWeights
 
 CUSTOM = "custom"  # field of the signed targets
 MAX_MODELS = 200
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_ID = re.compile(r"[a-z0-9]+([-._][a-z0-9]+){0,9}")  # as the journals take them
+_MAX_ID_CHARS = 64
 _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
 
 
@@ -145,9 +147,12 @@ def _check_files(model: Model) -> None:
 def _check_namespace(model: Model, channel: Channel) -> None:
     """A model of the site can never take the name of one of the vendor's, nor the other way round."""
     prefix = SITE_PREFIX if channel is Channel.SITE else ""
-    if not model.id.startswith(prefix) or not _ID.fullmatch(model.id.removeprefix(prefix)):
+    name = model.id.removeprefix(prefix)
+    if not model.id.startswith(prefix) or not _ID.fullmatch(name) or len(model.id) > _MAX_ID_CHARS:
         rule = f"'{SITE_PREFIX}' and " if prefix else ""
-        raise ReleaseInvalid(f"the id '{model.id[:80]}' must be {rule}small letters, digits, '.', '_' and '-'")
+        raise ReleaseInvalid(f"the id '{model.id[:80]}' must be {rule}words of small letters and digits, joined by '.', '_' or '-'")
+    if mimetypes.guess_type(name)[0]:
+        raise ReleaseInvalid(f"the id '{model.id}' looks like the name of a file, which the journals must never hold")
     for alias in model.aliases:
         if alias.startswith(SITE_PREFIX) != bool(prefix):
             verb = "must" if prefix else "must not"
