@@ -45,6 +45,7 @@ class ShareAnswer(Value, frozen=True):
 
 class MadeShare(ShareAnswer, frozen=True):
     url: str  # shown once: the appliance keeps only a digest of what stands in it
+    path: str  # the same without the host
 
 
 class ShareListing(Value, frozen=True):
@@ -58,7 +59,8 @@ async def create_share(request: ApiRequest, key: str) -> MadeShare:
     expires_at = datetime.now(UTC) + USUALLY_OPEN if wish.expires_at is UNSET else wish.expires_at
     new = NewShare(expires_at=expires_at, max_views=wish.max_views, password=wish.password)
     share, token = await services_of(request).store.shares.create(key, caller(request).reach, new)
-    return MadeShare(**structs.asdict(share_answer(share)), url=f"{str(request.base_url).rstrip('/')}/s/{token}")
+    path = f"/s/{token}"
+    return MadeShare(**structs.asdict(share_answer(share)), url=str(request.base_url).rstrip("/") + path, path=path)
 
 
 @get(PATH, opt=READ, tags=["Sharing"], summary="The links to this transcript")
