@@ -47,4 +47,4 @@ async def save(store: Store, texts: Sequence[str], new: NewTranscript | None = N
 
 def raw_bytes(path: Path) -> dict[str, bytes]:
     """Every file of the database as it lies on the disk; not the room kept free, which is never written to."""
-    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.suffix != ".reserve"}
+    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file() and file.suffix != ".reserve"}
