@@ -15,11 +15,13 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from appliance import __version__
 from appliance.api.auth import PUBLIC
+from appliance.api.session_guard import SECURE_COOKIE
 
 PATH = "/openapi"
 DESCRIPTION = (
-    "Native interface (STT.ai's clients), OpenAI's audio interface, health and metrics. Send `Authorization: Bearer <key>`; "
-    "an administrator makes keys with `appliance keys create`."
+    "Native interface (STT.ai's clients), OpenAI's audio interface, health and metrics. Programs send `Authorization: Bearer <key>`; "
+    "people make keys on the page, and an operator with `appliance keys create`. Browsers send the cookie of a session, and with every "
+    "change the header `X-CSRF-Token` that `GET /api/v1/session` tells. Somebody else's transcript is answered as if there were none."
 )
 
 _STYLE = """
@@ -48,8 +50,13 @@ def openapi_config() -> OpenAPIConfig:
             opt=PUBLIC,
             response_headers={"Content-Security-Policy": PAGE_POLICY},  # everybody else's would forbid the page its style
         ),
-        components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
-        security=[{"key": []}],
+        components=Components(
+            security_schemes={
+                "key": SecurityScheme(type="http", scheme="bearer"),
+                "session": SecurityScheme(type="apiKey", name=SECURE_COOKIE, security_scheme_in="cookie"),
+            }
+        ),
+        security=[{"key": []}, {"session": []}],
         use_handler_docstrings=True,
     )
 

@@ -15,7 +15,7 @@ from appliance.api.people_answers import PersonAnswer, SessionEntry, person_answ
 from appliance.api.services import ApiRequest, Services, services_of
 from appliance.api.session_guard import RECENT, csrf_token, session_cookie, session_secret
 from appliance.domain import Value
-from appliance.errors import AccountDisabled, SecondFactorNeeded, SignedOut, TooManyAttempts, WrongCredentials
+from appliance.errors import AccountDisabled, SecondFactorNeeded, SignedOut, WrongCredentials
 from appliance.store import NewSession, Person, PersonState, Scope, Session, fold_email
 
 
@@ -109,11 +109,7 @@ async def guarded_attempt(request: ApiRequest, account: str) -> AsyncIterator[No
     Ending without an error counts as a success; `SecondFactorNeeded` as neither; everything else as a failure.
     """
     services, address, account = services_of(request), address_of(request), fold_email(account)[:254]
-    try:
-        services.throttle.begin(account, address)
-    except TooManyAttempts:
-        await services.store.audit.record("session.refused", "nobody", reason="throttled")
-        raise
+    services.throttle.begin(account, address)  # not audited: whoever floods us must not fill the disk
     try:
         yield
     except SecondFactorNeeded:
