@@ -71,8 +71,10 @@ def start_logging(settings: Settings) -> None:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """False for the traceback of an error of ours: its sentence and its hint stand above it in the log."""
-    return "appliance.errors." not in record.getMessage()
+    """False for the traceback of an error of ours, whose sentence and hint stand above it in the log, and for browsers that do not
+    say goodbye when the appliance closes their idle connections."""
+    said = record.getMessage()
+    return "appliance.errors." not in said and not said.startswith("Cancel 0 running task(s)")
 
 
 def listening_socket(host: str, port: int, option: str = "--port") -> socket.socket:

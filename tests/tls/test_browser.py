@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from appliance.tls import built_in
 from tests.tls.conftest import MakeSettings
 from tests.tls.live import Live, live
+from tests.tls.makers import customer_files
 from tests.web.conftest import CHROMIUM, QUIETLY
 
 pytestmark = [
@@ -118,3 +119,23 @@ def test_the_page_shows_the_fingerprint_and_hands_the_authority_out(
         page.locator("summary", has_text=name).click()
         expect(page.locator("details[open]")).to_have_count(1)
         assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth"), name
+
+
+def test_with_a_certificate_that_was_brought_there_is_nothing_to_install(
+    home: Path, settings: MakeSettings, page: Page, tmp_path: Path
+) -> None:
+    files = customer_files(tmp_path)
+    (tmp_path / "root.pem").write_bytes(files.root.pem)
+    trust(home, tmp_path / "root.pem")
+    with live(settings(tls="files", tls_certificate_file=files.certificate, tls_key_file=files.key)) as served:
+        page.goto(f"{served.url}/trust")
+        expect(page.locator("#foreign-text")).to_contain_text("a certificate that its owner brought")
+        expect(page.locator("#own")).to_be_hidden()
+        page.context.close()  # its connections would hold the server up
+
+
+def test_a_page_that_cannot_learn_the_fingerprint_says_to_install_nothing(home: Path, served: Live, page: Page) -> None:
+    trust(home, served.settings.own_authority_path)
+    page.route("**/v1/tls", lambda route: route.fulfill(status=200, body="no json"))
+    page.goto(f"{served.url}/trust")
+    expect(page.locator("#fingerprint")).to_contain_text("do not install anything")
