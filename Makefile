@@ -7,7 +7,7 @@ PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 # Empty: compiled modules are kept, whatever the environment says; without them each process compiles torch anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test check bench accuracy gpu-check format help clean
+.PHONY: run test check bench accuracy gpu-check container-check format help clean
 
 run:
 	@scripts/bootstrap.sh
@@ -44,6 +44,11 @@ gpu-check:
 	@$(PYTHON) -m pytest -m gpu
 	@$(PYTHON) -m appliance.cli bench --device cuda
 
+# Builds the image, runs it, and installs it from a bundle without a network; needs root, and skips with a sentence otherwise.
+container-check:
+	@.venv/bin/appliance models fetch
+	@scripts/container_check.sh
+
 format:
 	@.venv/bin/ruff check --fix --quiet . || true
 	@.venv/bin/ruff format .
@@ -53,4 +58,4 @@ clean:
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
-	@echo "make accuracy | bench | gpu-check | format | clean"
+	@echo "make accuracy | bench | gpu-check | container-check | format | clean"
