@@ -98,14 +98,18 @@ def _oidc(request: ApiRequest) -> OidcProvider:
 
 def _callback(request: ApiRequest) -> Callback:
     """Providers add parameters of their own, which say nothing here."""
-    given = {name: value[:MAX_PARAMETER_CHARS] for name, value in request.query_params.items()}
+    given = {name: _clean(value) for name, value in request.query_params.items()}
     return Callback(
-        cookie=request.cookies.get(_pending_name(request), "")[:MAX_PARAMETER_CHARS],
+        cookie=_clean(request.cookies.get(_pending_name(request), "")),
         state=given.get("state", ""),
         code=given.get("code", ""),
         error=given.get("error", ""),
         issuer=given.get("iss"),
     )
+
+
+def _clean(value: str) -> str:
+    return value[:MAX_PARAMETER_CHARS].encode(errors="replace").decode()
 
 
 def _back_with(request: ApiRequest, error: ApplianceError) -> Redirect:

@@ -68,8 +68,7 @@ class Entry(Value, frozen=True):
     def text(self, attribute: str) -> str:
         """Its first value; hexadecimal where it is no text, as Active Directory's objectGUID."""
         value = next(iter(self.attributes.get(attribute.lower(), ())), b"")
-        is_text = value.isascii() and value.decode("ascii").isprintable() and attribute.lower() != "objectguid"
-        return value.decode() if is_text else _decoded(value)
+        return value.hex() if attribute.lower() == "objectguid" else _decoded(value)
 
     def texts(self, attribute: str) -> tuple[str, ...]:
         return tuple(value.decode(errors="replace") for value in self.attributes.get(attribute.lower(), ()))
@@ -94,7 +93,10 @@ class LdapDirectory:
         name = unicodedata.normalize("NFC", proof.name).strip()
         if not proof.password or not name or len(name) > MAX_NAME_CHARS or len(proof.password) > MAX_PASSWORD_CHARS:
             raise self._refused()
-        if any(unicodedata.category(char).startswith("C") for char in name) or "\0" in proof.password:
+        # Invisible characters are nothing to a directory, and would make one account many to what slows guessing down.
+        if any(unicodedata.category(char).startswith("C") for char in name):
+            raise self._refused()
+        if any(unicodedata.category(char) in ("Cc", "Cs") for char in proof.password):
             raise self._refused()
         work = asyncio.get_running_loop().run_in_executor(self._threads, self._identify, name, proof.password)
         try:
@@ -179,8 +181,9 @@ class LdapDirectory:
             _hang_up(connection)
 
     def _bind(self, connection: Connection, user: str, password: str) -> None:
+        """The password goes as bytes: a text the library would first prepare (RFC 4013), and a soft hyphen become nothing."""
         if user:
-            connection.user, connection.password, connection.authentication = user, password, "SIMPLE"
+            connection.user, connection.password, connection.authentication = user, password.encode(), "SIMPLE"
         connection.bind()
 
     def _find(self, reader: Connection, name: str) -> Entry | None:
@@ -286,7 +289,7 @@ def _decoded(value: bytes) -> str:
         text = value.decode()
     except UnicodeDecodeError:
         return value.hex()
-    return text if text.isprintable() else value.hex()
+    return value.hex() if any(unicodedata.category(char) == "Cc" for char in text) else text
 
 
 def _filled(template: str, **values: str) -> str:

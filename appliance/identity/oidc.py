@@ -112,7 +112,7 @@ class OidcProvider:
             pending = msgspec.json.decode(self._seal.decrypt(proof.cookie.encode(), ttl=PENDING_S), type=_Pending)
         except (InvalidToken, UnicodeEncodeError) as error:
             raise self._not_trusted("it was not started in this browser, or more than ten minutes ago") from error
-        if not hmac.compare_digest(pending.state.encode(), proof.state.encode()):
+        if not hmac.compare_digest(pending.state.encode(), proof.state.encode(errors="replace")):
             raise self._not_trusted("it was not started in this browser")
         if pending.state in self._seen_states:
             raise self._not_trusted("it has been used already")

@@ -12,6 +12,7 @@ import pytest
 
 from appliance.errors import NotInAllowedGroup, SignInRefusedElsewhere, SignInSourceDown, StartRefused
 from appliance.identity import ExternalIdentity, LdapDirectory, NameAndPassword
+from appliance.identity.ldap import Entry
 from appliance.settings import Settings
 from tests.identity.directory import BASE, READER, Slapd
 
@@ -66,6 +67,22 @@ def test_an_empty_password_never_reaches_the_directory(directory: Slapd, changes
     assert directory.log.count("BIND") == asked
 
 
+@pytest.mark.parametrize("changes", [{}, DIRECT], ids=["looked up", "directly"])
+@pytest.mark.parametrize("password", ["\u00ad", "\u200d\ufe0f", "\u2060"])
+def test_a_password_that_a_library_would_make_empty_is_sent_as_it_is(
+    directory: Slapd, changes: dict[str, Any], password: str
+) -> None:
+    """SASLprep (RFC 4013) maps these characters to nothing, and nothing is a password this directory would take."""
+    with pytest.raises(SignInRefusedElsewhere):
+        sign_in(directory, "ayse", password, **changes)
+
+
+@pytest.mark.parametrize("password", ["\ud800", "\x07", "\ue000", "ا1"])
+def test_odd_passwords_are_wrong_passwords(directory: Slapd, password: str) -> None:
+    with pytest.raises(SignInRefusedElsewhere):
+        sign_in(directory, "ayse", password)
+
+
 @pytest.mark.parametrize("name", ["*", "a*", "ayse)(uid=*", "*)(|(uid=*", "ayse\\2a", ")(cn=*))(|(uid=ayse", "{dn}"])
 def test_a_filter_cannot_be_injected(directory: Slapd, name: str) -> None:
     """RFC 4515: whatever is typed is a value; with a password that would fit, so that a match would let it in."""
@@ -79,7 +96,9 @@ def test_a_name_with_every_special_character_signs_in(directory: Slapd, changes:
     assert sign_in(directory, "odd, (one)*", "staple", **changes).name == "Odd"
 
 
-@pytest.mark.parametrize("name", ["ayse,ou=people", "ayse+cn=x", "x,dc=other", "", "   ", "a" * 257, "ay\0se", "ay\nse"])
+@pytest.mark.parametrize(
+    "name", ["ayse,ou=people", "ayse+cn=x", "x,dc=other", "", "   ", "a" * 257, "ay\0se", "ay\nse", "ay\u00adse"]
+)
 def test_a_name_cannot_move_to_another_place_of_the_directory(directory: Slapd, name: str) -> None:
     with pytest.raises(SignInRefusedElsewhere):
         sign_in(directory, name, "correct horse", **DIRECT)
@@ -152,6 +171,15 @@ def test_a_wrong_lookup_account_is_the_administrators_fault_not_the_persons(dire
 def test_a_missing_subject_is_not_replaced_by_something_that_changes(directory: Slapd) -> None:
     with pytest.raises(SignInSourceDown, match="does not show the attribute objectGUID"):
         sign_in(directory, "ayse", "correct horse", ldap_subject_attribute="objectGUID")
+
+
+def test_values_of_the_directory_are_text_or_hexadecimal() -> None:
+    entry = Entry(
+        "cn=x", {"objectguid": (b"printable as it is",), "cn": ("می\u200cخواهم".encode(),), "id": (b"\xff\x00",), "mail": ()}
+    )
+    assert entry.text("objectGUID") == b"printable as it is".hex()
+    assert entry.text("cn") == "می\u200cخواهم"
+    assert (entry.text("id"), entry.text("mail"), entry.text("none")) == ("ff00", "", "")
 
 
 def test_a_filter_that_fits_several_lets_nobody_in(directory: Slapd) -> None:
