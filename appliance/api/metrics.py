@@ -25,7 +25,12 @@ _BATCH_SIZES = ("1", "2", "4", "8", "16", "32", "64", "+Inf")
 async def metrics(request: ApiRequest) -> Response[bytes]:
     """Needs a key with the scope `admin`, or none at all where `metrics_public` is set."""
     services = services_of(request)
-    families = [*of_memory(services), *of_workers(services.pool.status()), *of_jobs(services.jobs.snapshot())]
+    families = [
+        *of_memory(services),
+        *of_retention(services),
+        *of_workers(services.pool.status()),
+        *of_jobs(services.jobs.snapshot()),
+    ]
     families += of_licence(services.licensing)
     gpus = await asyncio.to_thread(chosen_gpus, services)
     text = await asyncio.to_thread(_render, services, [*families, *of_gpus(gpus)])
@@ -57,6 +62,11 @@ def counter(name: str, text: str, value: float) -> CounterMetricFamily:
 def of_memory(services: Services) -> Iterator[Metric]:
     yield gauge("audio_memory_used_bytes", "Memory held for recordings.", services.budget.used_bytes)
     yield gauge("audio_memory_total_bytes", "Memory that recordings may hold.", services.budget.total_bytes)
+
+
+def of_retention(services: Services) -> Iterator[Metric]:
+    erased = services.store.retention.erased
+    yield counter("retention_erased_transcripts", "Transcripts that went because the time to keep them was over.", erased)
 
 
 def of_workers(workers: tuple[WorkerStatus, ...]) -> Iterator[Metric]:

@@ -50,7 +50,7 @@ def create(
     settings = read_settings()
     _existing(settings)
     recipients = read_recipients(recipient or settings.backup_recipients)
-    file = target / f"appliance-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.age" if target.is_dir() else target
+    file = _named(target, ".age")
     contents = create_backup(settings.database_path, file, recipients)
     asyncio.run(_record(settings, "backup.created", contents))
     say(f"{file}: {_described(contents)}, encrypted for {len(recipients)} {'key' if len(recipients) == 1 else 'keys'}.")
@@ -87,9 +87,24 @@ def restore(
 @app.command(
     help="List what was erased, as JSON lines without any content: kept elsewhere, it lets a backup forget even after a loss."
 )
-def tombstones() -> None:
-    for stone in stored_tombstones(_existing(read_settings())):
-        print(msgspec.json.encode(stone).decode())
+def tombstones(
+    target: Annotated[Path | None, typer.Argument(help="The file to write, or a folder. Without: stdout.")] = None,
+) -> None:
+    lines = b"".join(msgspec.json.encode(stone) + b"\n" for stone in stored_tombstones(_existing(read_settings())))
+    if target is None:
+        print(lines.decode(), end="")
+        return
+    file = _named(target, "-tombstones.jsonl")
+    try:
+        file.write_bytes(lines)
+    except OSError as error:
+        raise InvalidField("target", f"cannot be written: {error.strerror}") from error
+    print(file)
+
+
+def _named(target: Path, ending: str) -> Path:
+    """In a folder: `appliance-20261122T020000Z.age`."""
+    return target / f"appliance-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{ending}" if target.is_dir() else target
 
 
 def _existing(settings: Settings) -> Path:

@@ -56,7 +56,12 @@ def test_from_keys_to_a_restored_appliance(backup: Backup, tmp_path: Path, monke
     restored = backup("restore", file, "-i", tmp_path / "secret.key", "--force")
     assert restored.exit_code == 0, restored.output
     assert "1 transcripts are there; 0 had been erased since" in restored.stderr
-    assert backup("tombstones").stdout.count("transcript:") == 1
+    listed = backup("tombstones").stdout
+    assert listed.count("transcript:") == 1
+    kept = Path(backup("tombstones", tmp_path).stdout.strip())
+    assert kept.read_text() == listed
+    again = backup("restore", file, "-i", tmp_path / "secret.key", "--force", "--tombstones", kept)
+    assert "1 transcripts are there" in again.stderr
 
 
 @pytest.mark.parametrize(
