@@ -14,12 +14,14 @@ from sqlite_utils.utils import sqlite3
 
 from appliance.errors import ChainBroken, DiskFull
 from appliance.store import Store, verify
-from appliance.store.audit import EVENTS, append_audit
+from appliance.store.audit import EVENTS, WORDS, append_audit
 from appliance.store.chain import ChainName, empty_head
 from appliance.store.database import connect
 from appliance.store.journal import PAGE_ENTRIES
 
 pytestmark = pytest.mark.anyio
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "audit-log.md"
 
 
 async def exported(lines: AsyncIterator[bytes]) -> list[bytes]:
@@ -163,3 +165,10 @@ async def test_without_room_the_log_waits_in_memory_and_nobody_is_locked_out(sto
     await store.audit.record("session.opened", "person_ff", method="password")
     lines = await exported(store.audit.lines())
     assert verify(lines).head.sequence == 201, "nothing was forgotten, and in its order"
+
+
+async def test_every_event_and_every_word_is_documented() -> None:
+    document = (await asyncio.to_thread(DOCUMENT.read_text)).split("## Events")[1]
+    assert {event for event in EVENTS if f"`{event}`" not in document} == set()
+    for fact, words in WORDS.items():
+        assert f"| `{fact}` | {', '.join(sorted(words))} |" in document
