@@ -27,6 +27,7 @@ CONTENT_TYPES = {
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
+        "img-src 'self' data:",  # the code that an authenticator scans
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",

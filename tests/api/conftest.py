@@ -36,6 +36,7 @@ from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.store import KeyRecord, Scope, Store
 from appliance.updates.incoming import Incoming
+from appliance.web import routes as web_routes
 from tests.api.standins import HOLD, TwoSentences
 
 ALL_SCOPES = (Scope.TRANSCRIBE, Scope.READ, Scope.WRITE)
@@ -105,7 +106,7 @@ async def forgotten() -> str:
 
 def create_app(services: Services) -> Litestar:
     return Litestar(
-        route_handlers=[*routes(), broken, forgotten],
+        route_handlers=[*routes(), *web_routes(), broken, forgotten],
         guards=[require_access],
         exception_handlers=HANDLERS,  # type: ignore[arg-type]
         before_send=[add_security_headers],

@@ -57,7 +57,6 @@ export class Account {
 
   async #enrol() {
     const { secret, uri, qr_svg } = await confirmed(() => api.post(`${ME}/second-factor`, {}));
-    const picture = new DOMParser().parseFromString(qr_svg, "image/svg+xml").documentElement;
     const input = el("input", { id: "factor-code", type: "text", inputmode: "numeric", autocomplete: "one-time-code", maxlength: "6" });
     const confirm = action("Switch on", async () => {
       const answer = await confirmed(() => api.post(`${ME}/second-factor/confirm`, { code: input.value.trim() }));
@@ -68,7 +67,7 @@ export class Account {
     const steps = panel(
       "Second factor",
       el("p", {}, "Scan this with an authenticator app, or ", el("a", { href: uri }, "open it here"), ", then enter the code that the app shows."),
-      el("div", { class: "qr", role: "img", "aria-label": "Code to scan" }, document.importNode(picture, true)),
+      el("img", { class: "qr", alt: "Code to scan", src: `data:image/svg+xml,${encodeURIComponent(qr_svg)}` }),
       el("p", { class: "note" }, `Without a camera: ${secret}`),
       el("label", { for: "factor-code" }, "Code"),
       el("div", { class: "inline" }, input, confirm, action("Not now", () => this.show())),

@@ -102,7 +102,7 @@ export class Box {
       await this.show();
     });
     const about = tls.confirmed ? "Confirmed as trusted." : "Until people’s computers trust it, browsers warn.";
-    return panel("Certificate", rows([row("How to trust it", about, el("a", { class: "button quiet", href: "/trust" }, "Instructions"), tls.confirmed ? null : confirm)]));
+    return panel("Certificate", rows([row("How to trust it", about, el("a", { class: "button", href: "/trust" }, "Instructions"), tls.confirmed ? null : confirm)]));
   }
 
   #records() {
@@ -111,7 +111,7 @@ export class Box {
       rows([
         row("Audit log", "Who did what, without a word of any transcript. Each line vouches for the one before.", action("Save", () => api.save("/api/v1/audit", "audit.jsonl"))),
         row("Usage", "Hours of audio by owner and model.", action("Save", () => api.save("/api/v1/usage", "usage.jsonl"))),
-        row("Privacy", "What is kept where, and for how long.", el("a", { class: "button quiet", href: "#privacy" }, "Read")),
+        row("Privacy", "What is kept where, and for how long.", el("a", { class: "button", href: "#privacy" }, "Read")),
       ]),
     );
   }

@@ -38,7 +38,10 @@ export class Door {
   /** @param onOpened called when somebody has come in */
   constructor(root, { onOpened }) {
     this.root = root;
-    this.onOpened = onOpened;
+    this.onOpened = () => {
+      root.replaceChildren(); // with the password in it
+      return onOpened();
+    };
   }
 
   async show(problem = "", link = null) {

@@ -15,7 +15,7 @@ export function row(name, about, ...actions) {
 export const rows = (entries, empty) => (entries.length ? el("ul", { class: "rows" }, ...entries) : el("p", { class: "note" }, empty));
 
 /** A button whose refusal stands beside it; `work` may throw an AbortError to change nothing. */
-export function action(label, work, look = "quiet") {
+export function action(label, work, look = "plain") {
   const button = el("button", { type: "button", class: look }, label);
   button.addEventListener("click", async () => {
     const problem = problemAt(button.closest(".panel") ?? button.parentElement);

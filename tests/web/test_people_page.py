@@ -1,0 +1,152 @@
+"""People at the page of the real application: the first administrator, an invitation, a second factor, teams, signing out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyotp
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.api.conftest import Api, settings_for, start
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    settings = settings_for(tmp_path_factory.mktemp("people"))
+    server, api = start(settings, "whisper-base", "speaker-diarization")
+    yield api
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def administrator(api: Api, browser: Browser) -> Iterator[Page]:
+    """Signed in as the first administrator, by the set-up link, as on the day of installation."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    page.goto(api.url)
+    expect(page.get_by_role("heading", name="Almost ready")).to_be_visible()
+    token = api.run(api.services.store.people.offer_setup("console")).token
+    page.goto(f"{api.url}/#setup/{token}")
+    page.get_by_label("Your name").fill("Ada Lovelace")
+    page.get_by_label("E-mail address").fill("ada@example.org")
+    page.get_by_label("Password, at least").fill(PASSWORD)
+    page.get_by_label("The same password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Who said what?")).to_be_visible()
+    assert token not in page.url
+    yield page
+    context.close()
+
+
+def go(page: Page, item: str) -> None:
+    page.locator("#menu summary").click()
+    page.get_by_role("link", name=item).click()
+
+
+def test_the_session_is_a_cookie_that_no_script_can_read(administrator: Page) -> None:
+    assert administrator.evaluate("() => [document.cookie, localStorage.length, sessionStorage.length]") == ["", 0, 0]
+    (cookie,) = administrator.context.cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+
+
+def test_somebody_is_invited_comes_in_and_sees_no_administration(administrator: Page, browser: Browser, api: Api) -> None:
+    go(administrator, "People")
+    administrator.get_by_role("button", name="Invite somebody").click()
+    administrator.get_by_label("E-mail address").fill("grace@example.org")
+    administrator.keyboard.press("Enter")
+    link = administrator.locator("input.secret").input_value()
+    administrator.get_by_role("button", name="I have kept it").click()
+    expect(administrator.get_by_text("invited, has not come in yet")).to_be_visible()
+
+    guest = browser.new_context().new_page()
+    guest.goto(link)
+    guest.get_by_label("Your name").fill("Grace Hopper")
+    guest.get_by_label("Password, at least").fill(PASSWORD)
+    guest.get_by_label("The same password").fill("not the same password")
+    guest.keyboard.press("Enter")
+    expect(guest.get_by_role("alert")).to_have_text("The two passwords differ.")
+    guest.get_by_label("The same password").fill(PASSWORD)
+    guest.keyboard.press("Enter")
+    expect(guest.get_by_role("heading", name="Who said what?")).to_be_visible()
+    guest.locator("#menu summary").click()
+    expect(guest.get_by_role("link", name="Teams")).to_be_visible()
+    expect(guest.get_by_role("link", name="People")).to_be_hidden()
+    guest.context.close()
+
+
+def test_a_team_is_started(administrator: Page) -> None:
+    go(administrator, "Teams")
+    administrator.get_by_role("button", name="Start a team").click()
+    administrator.get_by_label("Its name").fill("Court 4")
+    administrator.keyboard.press("Enter")
+    expect(administrator.get_by_role("heading", name="Court 4")).to_be_visible()
+
+
+def test_a_key_is_shown_once(administrator: Page) -> None:
+    go(administrator, "Your account")
+    administrator.get_by_role("button", name="New key").click()
+    administrator.get_by_label("What is it for?").fill("Archive")
+    administrator.keyboard.press("Enter")
+    assert administrator.locator("input.secret").input_value().startswith("stt_")
+    administrator.get_by_role("button", name="I have kept it").click()
+    expect(administrator.get_by_text("Archive")).to_be_visible()
+
+
+def test_the_appliance_shows_its_licence_and_models(administrator: Page) -> None:
+    go(administrator, "This appliance")
+    expect(administrator.get_by_role("heading", name="Licence")).to_be_visible()
+    expect(administrator.get_by_text("Evaluation", exact=True)).to_be_visible()
+
+
+def test_privacy_is_said_in_plain_sentences(administrator: Page) -> None:
+    go(administrator, "Privacy")
+    expect(administrator.locator(".prose li").first).to_be_visible()
+    assert administrator.locator(".prose li").count() > 10
+
+
+def test_a_second_factor_is_switched_on_and_asked_for(administrator: Page, api: Api) -> None:
+    page = administrator
+    go(page, "Your account")
+    page.get_by_role("button", name="Switch on").click()
+    expect(page.locator(".qr")).to_be_visible()
+    secret = re.search(r"Without a camera: ([A-Z2-7]+)", page.locator("#desk-view").inner_text())
+    assert secret is not None
+    code = pyotp.TOTP(secret[1])
+    page.get_by_label("Code", exact=True).fill(code.now())
+    page.get_by_role("button", name="Switch on").click()
+    assert len(page.locator("input.secret").input_value().split()) == 10
+    page.get_by_role("button", name="I have kept it").click()
+    expect(page.get_by_text("Signing in asks for a code")).to_be_visible()
+
+    page.locator("#menu summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Name or e-mail address").fill("ada@example.org")
+    page.get_by_label("Password", exact=True).fill("wrong password entirely")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).not_to_be_empty()
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_label("Code of your second factor").fill("000000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).not_to_be_empty()
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (390, 844)])
+def test_every_desk_fits_its_window(administrator: Page, api: Api, browser: Browser, size: tuple[int, int], tmp_path: Path) -> None:
+    """Nothing sticks out sideways, at the desk or on a telephone."""
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+    page = context.new_page()
+    page.goto(api.url)
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    page.screenshot(path=tmp_path / "door.png")
+    context.close()
