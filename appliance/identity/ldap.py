@@ -181,7 +181,7 @@ class LdapDirectory:
             _hang_up(connection)
 
     def _bind(self, connection: Connection, user: str, password: str) -> None:
-        """The password goes as bytes: a text the library would first prepare (RFC 4013), and a soft hyphen become nothing."""
+        """The password goes as bytes: a text the library would change or refuse first (RFC 4013)."""
         if user:
             connection.user, connection.password, connection.authentication = user, password.encode(), "SIMPLE"
         connection.bind()
