@@ -70,6 +70,9 @@ make_engine() {
     ln -sf "$parts"/sbin/dockerd "$parts"/sbin/docker-proxy "$parts"/bin/{containerd,containerd-shim-runc-v2,docker-init,docker} "$cache/bin/"
     ln -sf "$parts"/libexec/docker/cli-plugins/docker-{buildx,compose} "$cache/config/cli-plugins/"
     echo '{}' >"$cache/config/config.json"
+    # Stands in for NVIDIA's hook, so that the engine accepts `driver: nvidia`; there is no GPU behind it.
+    printf '#!/bin/sh\ncat >/dev/null\n' >"$cache/bin/nvidia-container-runtime-hook"
+    chmod 0755 "$cache/bin/nvidia-container-runtime-hook"
     export PATH=$cache/bin:$PATH DOCKER_CONFIG=$cache/config
 }
 
@@ -201,5 +204,12 @@ say "  https://localhost/healthz answers through the gate, its certificate verif
 transcribe appliance
 say "install.sh once more changes nothing"
 site "$work/bundle/install.sh" --to "$work/site" | grep -c "already" >/dev/null || fail "the second run did not see the first"
-(cd "$work/site" && docker compose down -v >/dev/null 2>&1)
+say "the profile gpu, unmodified, on a server whose GPU does not answer"
+cd "$work/site"
+docker compose down >/dev/null 2>&1
+COMPOSE_PROFILES=gpu docker compose up -d --pull never >/dev/null 2>&1 || fail "compose does not accept the reservation of a GPU"
+for _ in $(seq 100); do docker logs appliance 2>&1 | grep -q "no NVIDIA driver" && break; sleep 0.2; done
+docker logs appliance 2>&1 | grep -q "no NVIDIA driver" || fail "it did not refuse to start: $(docker logs appliance 2>&1 | tail -3)"
+say "  it refuses to start, and does not turn to the CPU"
+docker compose --profile '*' down -v >/dev/null 2>&1
 say "all is well"

@@ -284,7 +284,8 @@ conclude() {
     name=$(setting APPLIANCE_TLS_NAMES | tr -d '[]" ' | cut -d, -f1)
     say ""
     say "The appliance $(fact version) runs at https://${name:-this server}:$(setting APPLIANCE_PUBLIC_PORT)"
-    docker logs appliance 2>&1 | grep -E 'https?://[^ ]*set-?up' | tail -1 || true
+    docker logs appliance 2>&1 | grep -E 'https?://[^ ]*setup' | tail -1 || true # until there is an administrator
+    say "A new link for the first administrator: $to/appliance people setup-link"
     say "Its commands: $to/appliance --help    Its papers: $to/docs/operator-guide.md"
 }
 

@@ -53,10 +53,12 @@ def _refused(error: ValidationError) -> StartRefused:
 def page_address(settings: Settings, port: int = 0) -> str:
     """Where a browser finds the appliance; `port` where it was not known before it listened."""
     scheme = "http" if settings.tls == "off" else "https"
-    return f"{scheme}://{_shown_host(settings.host)}:{settings.public_port or port or settings.port}"
+    return f"{scheme}://{_shown_host(settings)}:{settings.public_port or port or settings.port}"
 
 
-def _shown_host(host: str) -> str:
+def _shown_host(settings: Settings) -> str:
+    """Inside a container the host's own name means nothing to a browser; a configured one does."""
+    host = settings.host
     if host in ("0.0.0.0", "::"):  # noqa: S104 (only shown)
-        return socket.gethostname()
+        host = settings.tls_names[0] if settings.tls_names else socket.gethostname()
     return f"[{host}]" if ":" in host else host
