@@ -17,6 +17,7 @@ from appliance.settings import Settings
 from appliance.store import Scope
 from appliance.updates.importer import Trial
 from tests.api.conftest import Api, settings_for, start, until
+from tests.api.standins import HOLD
 from tests.updates.making import Maker, model_files
 
 TAR = {"Content-Type": "application/x-tar"}
@@ -56,6 +57,10 @@ def admin(site: Api) -> Iterator[httpx.Client]:
 
 def upload(admin: httpx.Client, path: Path, **query: Any) -> httpx.Response:
     return admin.post("/api/v1/releases", params={"wait": True, **query}, content=path.read_bytes(), headers=TAR)
+
+
+def send(member: httpx.Client, wav: bytes, **fields: str) -> httpx.Response:
+    return member.post("/api/v1/transcripts/", data=fields, files={"file": ("visit.wav", wav)})
 
 
 def names(admin: httpx.Client) -> list[tuple[str, bool]]:
@@ -136,6 +141,22 @@ def test_one_import_at_a_time(site: Api, admin: httpx.Client, maker: Maker) -> N
     assert status["done_bytes"] > 40_000
     go_on.set()
     assert until(lambda: admin.get("/api/v1/releases/import").json()["state"] == "done")
+
+
+def test_a_running_job_ends_with_the_model_it_began_with(site: Api, admin: httpx.Client, maker: Maker, wav: bytes) -> None:
+    upload(admin, maker.tar())
+    with site.client() as member:
+        running = send(member, wav, prompt=HOLD, model="tiny").json()["id"]
+        assert site.pool.holding.acquire(timeout=10)
+        maker.release(2)
+        upload(admin, maker.tar())
+        site.pool.release()
+        assert until(lambda: member.get(f"/api/v1/transcripts/{running}/").json()["status"] == "completed")
+        finished = send(member, wav, model="tiny").json()["id"]
+        assert until(lambda: member.get(f"/api/v1/transcripts/{finished}/").json()["status"] == "completed")
+    began, later = (request.model_dir for request in site.pool.requests)
+    assert (began.parts[-3], later.parts[-3]) == ("1", "2")
+    assert (began / "model.bin").is_file(), "the release before is kept"
 
 
 def test_nobody_but_an_administrator_may(site: Api, maker: Maker) -> None:
