@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from appliance.domain import Value
-from appliance.errors import ApplianceError, StartRefused
+from appliance.errors import ApplianceError, CertificateRefused, StartRefused
 from appliance.settings import Settings
 from appliance.tls.acme_server import AcmeServer, AcmeSite
 from appliance.tls.authority import Authority
@@ -92,7 +92,7 @@ class Door:
         self._told = ""
         self._view = self._look(source.at_start(clock()) if source else None)
         self.context = server_context() if source else None
-        self._load()
+        self._load(self._view)
 
     @property
     def authority(self) -> Authority | None:
@@ -141,23 +141,27 @@ class Door:
     async def watch(self) -> None:
         """Until it is cancelled."""
         while True:
-            await self.check()
+            try:
+                await self.check()
+            except Exception:  # whatever it was, the certificate must be looked after in ten seconds as well
+                log.exception("The certificate could not be looked after.")
             await asyncio.sleep(CHECK_EVERY_S)
 
     async def check(self) -> None:
         """What cannot be renewed stays, and the log says why, once for each reason."""
-        before = self._view.credentials
         try:
-            self._view = await asyncio.to_thread(self._look_again)
+            self._adopt(await asyncio.to_thread(self._look_again))
         except ApplianceError as error:
             self._tell(f"The certificate stays as it is. {error.message} {error.hint}")
             return
-        now = self._view.credentials
-        if before is not None and now is not None and now.pem != before.pem:
-            self._load()
+        self._warn_of_the_end()
+
+    def _adopt(self, view: View) -> None:
+        if view.credentials and self._view.credentials and view.credentials.pem != self._view.credentials.pem:
+            self._load(view)
             self._told = ""
             log.info("New connections see a new certificate.")
-        self._warn_of_the_end()
+        self._view = view
 
     def _look_again(self) -> View:
         return self._look(self._source.credentials(self._clock()) if self._source else None)
@@ -171,9 +175,9 @@ class Door:
     def _anchor(self, authority: Authority | None) -> str:
         return authority.fingerprint if authority else self.mode
 
-    def _load(self) -> None:
-        if self.context is not None and self._view.credentials is not None:
-            load(self.context, self._view.credentials)
+    def _load(self, view: View) -> None:
+        if self.context is not None and view.credentials is not None:
+            load(self.context, view.credentials)
 
     def _warn_of_the_end(self) -> None:
         credentials = self._view.credentials
@@ -250,11 +254,18 @@ def server_context() -> ssl.SSLContext:
 
 def load(context: ssl.SSLContext, credentials: Credentials) -> None:
     """OpenSSL reads from files alone: here one in memory, so that exactly the bytes that were checked are loaded, and no key lies
-    about."""
+    about. A spare context comes first, because a refusal half-way would leave the one in use without a key. Raises
+    CertificateRefused."""
     fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         os.write(fd, credentials.pem)
-        context.load_cert_chain(f"/proc/self/fd/{fd}")
+        for target in (server_context(), context):
+            target.load_cert_chain(f"/proc/self/fd/{fd}")
+    except ssl.SSLError as error:
+        raise CertificateRefused(
+            f"OpenSSL refuses the certificate ({error.reason}).",
+            "Have it made again with P-256, or RSA with 2048 bits or more, and SHA-256.",
+        ) from error
     finally:
         os.close(fd)
 

@@ -64,6 +64,13 @@ def test_the_web_servers_own_log_of_requests_is_off(settings: MakeSettings) -> N
     assert server_config(create_app(settings()), open_door(settings())).access_log is False
 
 
+def test_only_behind_a_proxy_somebody_else_speaks_for_a_client(settings: MakeSettings) -> None:
+    """Else any program of this machine could sign in as if it came from elsewhere."""
+    for mode, believed in (("builtin", False), ("off", True)):
+        chosen = settings(tls=mode)
+        assert server_config(create_app(chosen), open_door(chosen)).proxy_headers is believed
+
+
 def announced(settings: Settings, address: str = "https://127.0.0.1:8443") -> str:
     return "\n".join(asyncio.run(announcement(settings, address, open_door(settings))))
 

@@ -6,16 +6,21 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from appliance.errors import StartRefused
+from appliance.errors import CertificateRefused, StartRefused
 from appliance.tls import built_in, open_door
-from appliance.tls.door import server_context
+from appliance.tls import door as module
+from appliance.tls.credentials import read_credentials
+from appliance.tls.door import load, server_context
 from tests.tls.conftest import Clock, MakeSettings
-from tests.tls.makers import DAY, customer_files, make
+from tests.tls.makers import DAY, NOW, customer_files, make
 
 
 @pytest.mark.parametrize(
@@ -158,3 +163,44 @@ def test_a_certificate_that_only_people_can_renew_is_announced(
     asyncio.run(door.check())
     asyncio.run(door.check())
     assert caplog.text.count("it must be renewed") == 1
+
+
+def test_a_certificate_that_openssl_refuses_leaves_the_one_in_use_alone() -> None:
+    """Its bytes are sound, its key is another's: half of it would be loaded."""
+    good, other = make("box", hosts=["localhost"]), make("other", hosts=["localhost"])
+    context = server_context()
+    load(context, read_credentials(good.pem, good.key_pem, NOW))
+    wrong = read_credentials(other.pem, other.key_pem, NOW)
+    with pytest.raises(CertificateRefused, match="OpenSSL refuses"):
+        load(context, msgspec.structs.replace(wrong, pem=other.key_pem + good.pem))
+    assert handshake(context, good.certificate.public_bytes(Encoding.PEM).decode()) == "TLSv1.3"
+
+
+def handshake(server: ssl.SSLContext, trusted: str) -> str | None:
+    """In memory. The protocol that was agreed on."""
+    client = ssl.create_default_context(cadata=trusted)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    here = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    there = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (here, there, here, there):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return here.version()
+
+
+def test_the_care_for_the_certificate_survives_what_nobody_foresaw(
+    settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "CHECK_EVERY_S", 0.0)
+    door, seen = open_door(settings()), []
+
+    async def fail() -> None:
+        seen.append(1)
+        if len(seen) == 3:
+            raise asyncio.CancelledError
+        raise RuntimeError("something new")
+
+    monkeypatch.setattr(door, "check", fail)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(door.watch())
+    assert caplog.text.count("could not be looked after") == 2
