@@ -114,6 +114,11 @@ class Slapd:
         """What it was asked, request by request."""
         return (self.folder / "log.txt").read_text(errors="replace")
 
+    @property
+    def binds(self) -> int:
+        """How often somebody wanted in; each stands in the log before it is answered."""
+        return self.log.count(" method=128")
+
 
 @contextmanager
 def slapd(folder: Path) -> Iterator[Slapd]:

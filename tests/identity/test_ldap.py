@@ -61,10 +61,10 @@ def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(
 @pytest.mark.parametrize("changes", [{}, DIRECT], ids=["looked up", "directly"])
 def test_an_empty_password_never_reaches_the_directory(directory: Slapd, changes: dict[str, Any]) -> None:
     """RFC 4513, 5.1.2: this very directory would call an empty password a success."""
-    asked = directory.log.count("BIND")
+    asked = directory.binds
     with pytest.raises(SignInRefusedElsewhere):
         sign_in(directory, "ayse", "", **changes)
-    assert directory.log.count("BIND") == asked
+    assert directory.binds == asked
 
 
 @pytest.mark.parametrize("changes", [{}, DIRECT], ids=["looked up", "directly"])
@@ -106,10 +106,10 @@ def test_a_name_cannot_move_to_another_place_of_the_directory(directory: Slapd, 
 
 @pytest.mark.parametrize("name", ["ayse@other.org", "OTHER\\ayse", "a b"])
 def test_a_name_cannot_choose_another_domain(directory: Slapd, name: str) -> None:
-    asked = directory.log.count("BIND")
+    asked = directory.binds
     with pytest.raises(SignInRefusedElsewhere):
         sign_in(directory, name, "correct horse", **DIRECT | {"ldap_user_dn": "{name}@example.org"})
-    assert directory.log.count("BIND") == asked
+    assert directory.binds == asked
 
 
 def test_the_password_with_odd_characters_is_taken_as_it_is(directory: Slapd) -> None:
@@ -137,16 +137,14 @@ def test_start_tls_encrypts_before_anything_is_said(directory: Slapd) -> None:
     before = len(directory.log)
     url = f"ldap://127.0.0.1:{directory.ldap_port}"
     assert sign_in(directory, "ayse", "correct horse", ldap_url=url).name == "Ayşe Aydın"
-    lines = [
-        line for line in directory.log[before:].splitlines() if "STARTTLS" in line or "TLS established" in line or "BIND dn" in line
-    ]
-    assert ["STARTTLS" in lines[0], "TLS established" in lines[1], "BIND dn" in lines[2]] == [True] * 3
+    asked = directory.log[before:]
+    assert 0 < asked.index("STARTTLS") < asked.index("TLS established") < asked.index(" method=128")
 
 
 @pytest.mark.parametrize("scheme", ["ldaps", "ldap"])
 def test_a_certificate_of_another_authority_is_refused(directory: Slapd, scheme: str) -> None:
     port = directory.ldaps_port if scheme == "ldaps" else directory.ldap_port
-    asked = directory.log.count("BIND")
+    asked = directory.binds
     with pytest.raises(SignInSourceDown, match="certificate is not trusted"):
         sign_in(
             directory,
@@ -155,7 +153,7 @@ def test_a_certificate_of_another_authority_is_refused(directory: Slapd, scheme:
             ldap_url=f"{scheme}://127.0.0.1:{port}",
             ca_file=directory.folder / "another-ca.pem",
         )
-    assert directory.log.count("BIND") == asked, "no password was sent"
+    assert directory.binds == asked, "no password was sent"
 
 
 def test_a_certificate_for_another_name_is_refused(directory: Slapd) -> None:
