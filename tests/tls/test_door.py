@@ -172,7 +172,7 @@ def test_a_certificate_that_openssl_refuses_leaves_the_one_in_use_alone() -> Non
     load(context, read_credentials(good.pem, good.key_pem, NOW))
     wrong = read_credentials(other.pem, other.key_pem, NOW)
     with pytest.raises(CertificateRefused, match="OpenSSL refuses"):
-        load(context, msgspec.structs.replace(wrong, pem=other.key_pem + good.pem))
+        load(context, msgspec.structs.replace(wrong, pem=good.key_pem + other.pem))
     assert handshake(context, good.certificate.public_bytes(Encoding.PEM).decode()) == "TLSv1.3"
 
 
