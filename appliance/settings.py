@@ -26,9 +26,10 @@ def _xdg(variable: str, fallback: str) -> Path:
 def _available_memory_bytes() -> int:
     """Half of what this machine, or the container's limit, leaves for recordings."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists() and (text := limit.read_text().strip()).isdigit():
-        total = min(total, int(text))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # cgroups of version 2, and of version 1
+        limit = Path("/sys/fs/cgroup") / name
+        if limit.exists() and (text := limit.read_text().strip()).isdigit():
+            total = min(total, int(text))
     return total // 2
 
 

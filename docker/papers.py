@@ -41,7 +41,7 @@ def stated_licence(package: Distribution) -> str:
     expressions: list[str] = facts.get_all("License-Expression", [])
     in_one_line = [text.strip() for text in facts.get_all("License", []) if "\n" not in text.strip()]
     stated = expressions or classified or in_one_line
-    return ", ".join(stated) or "see its texts below"
+    return ", ".join(stated) or "not stated; see its texts below"
 
 
 def licence_texts(package: Distribution) -> Iterator[tuple[str, str]]:

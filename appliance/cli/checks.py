@@ -30,6 +30,9 @@ CHILD_TIMEOUT_S = 120.0
 SPARE_BYTES = 2**30  # for everything that is neither model nor recording
 FEW_DISK_BYTES = 2**30
 ENOUGH_FILES = 4096
+# Limit and use of this container's memory, in cgroups of version 2 and of version 1.
+CGROUP_MEMORY = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+UNLIMITED_V1_BYTES = 2**62  # version 1 writes a huge number where there is no limit
 
 
 Check = Callable[[Settings], Iterator[Finding]]
@@ -133,10 +136,11 @@ def available_memory_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys
     """What is left on the machine, or in the container where that is less."""
     lines = dict(line.split(":", 1) for line in (proc / "meminfo").read_text().splitlines())
     available = int(lines["MemAvailable"].split()[0]) * 1024
-    limit = _number_in(cgroup / "memory.max")
-    if limit is None:
-        return available
-    return min(available, limit - (_number_in(cgroup / "memory.current") or 0))
+    for limit_file, used_file in CGROUP_MEMORY:
+        limit = _number_in(cgroup / limit_file)
+        if limit is not None:
+            available = min(available, limit - (_number_in(cgroup / used_file) or 0))
+    return available
 
 
 def _number_in(file: Path) -> int | None:
@@ -152,7 +156,7 @@ def check_swap(_settings: Settings) -> Iterator[Finding]:
 def judge_swap(
     proc: Path = Path("/proc"), sys_block: Path = Path("/sys/class/block"), cgroup: Path = Path("/sys/fs/cgroup")
 ) -> Finding:
-    if _number_in(cgroup / "memory.swap.max") == 0:
+    if _may_not_swap(cgroup):
         return Finding(point="swap", verdict=Verdict.FINE, says="This container may not swap.")
     swaps = proc / "swaps"  # not there: a kernel that cannot swap
     areas = [line.split()[0] for line in swaps.read_text().splitlines()[1:]] if swaps.is_file() else []
@@ -165,6 +169,14 @@ def judge_swap(
             remedy="Run the appliance in a container without swap (memory-swap = memory), encrypt the swap, or 'swapoff -a'.",
         )
     return Finding(point="swap", verdict=Verdict.FINE, says="Encrypted, or in memory." if areas else "There is none.")
+
+
+def _may_not_swap(cgroup: Path) -> bool:
+    """Its limit with swap is that without."""
+    if _number_in(cgroup / "memory.swap.max") == 0:
+        return True
+    limit = _number_in(cgroup / CGROUP_MEMORY[1][0])
+    return limit is not None and limit < UNLIMITED_V1_BYTES and limit == _number_in(cgroup / "memory/memory.memsw.limit_in_bytes")
 
 
 def _is_safe_swap(area: str, sys_block: Path) -> bool:

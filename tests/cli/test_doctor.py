@@ -74,6 +74,19 @@ def test_a_container_has_the_memory_of_its_limit(tmp_path: Path) -> None:
     assert available_memory_bytes(tmp_path, tmp_path) == 600_000_000
 
 
+def test_an_older_kernel_tells_the_limits_of_a_container_too(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n")
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/memory.limit_in_bytes").write_text("1000000000\n")
+    (tmp_path / "memory/memory.usage_in_bytes").write_text("300000000\n")
+    assert available_memory_bytes(tmp_path, tmp_path) == 700_000_000
+    (tmp_path / "swaps").write_text(f"{SWAPS}/dev/sda3 partition 1 0 -2\n")
+    (tmp_path / "memory/memory.memsw.limit_in_bytes").write_text("2000000000\n")
+    assert judge_swap(tmp_path, tmp_path, tmp_path).verdict is Verdict.WARNING
+    (tmp_path / "memory/memory.memsw.limit_in_bytes").write_text("1000000000\n")
+    assert judge_swap(tmp_path, tmp_path, tmp_path).verdict is Verdict.FINE
+
+
 def test_a_taken_port_blocks_and_says_so(settings: MakeSettings) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
