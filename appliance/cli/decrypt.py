@@ -37,7 +37,7 @@ def decrypt(
     password = typer.prompt("Password", hide_input=True, err=True)
     content = unlock(envelope, password)
     if file_format is not Format.JSON:
-        content = export(_record_of(content), file_format.value).content
+        content = export(record_of(content), file_format.value).content
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
@@ -52,7 +52,7 @@ def _read(file: str) -> bytes:
         raise InvalidField("file", f"cannot be read: {error.strerror}", "Check the path.") from error
 
 
-def _record_of(content: bytes) -> TranscriptRecord:
+def record_of(content: bytes) -> TranscriptRecord:
     """The document inside, as the exports want it. Raises `EnvelopeInvalid`."""
     try:
         document = msgspec.json.decode(content, type=JsonDocument)

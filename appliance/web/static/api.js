@@ -77,6 +77,9 @@ export const put = carrying("PUT");
 export const patch = carrying("PATCH");
 export const erase = (path) => send(path, { method: "DELETE" });
 
+/** What no JSON is: a sealed result. */
+export const bytes = async (path) => new Uint8Array(await (await send(path)).arrayBuffer());
+
 export const models = () => json("/v1/models");
 export const languages = () => json("/v1/languages");
 export const transcript = (id, signal) => json(`${TRANSCRIPTS}${id}/`, { signal });

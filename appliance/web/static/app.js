@@ -8,6 +8,7 @@ import { Door, takeErrorFromAddress, takeLinkFromAddress } from "./door.js";
 import { announce, byId, setText } from "./dom.js";
 import { currentKey, forgetKey, takeKeyFromAddress } from "./key.js";
 import { People } from "./people.js";
+import { forgetAll } from "./private.js";
 import { Privacy } from "./privacy.js";
 import { forgetSession, isAdministrator, isIn, person } from "./session.js";
 import { Shelf } from "./shelf.js";
@@ -86,10 +87,10 @@ async function prepare() {
   }
 }
 
-/** The licence speaks up only when somebody should do something. */
+/** What the licence has to say concerns administrators, and everybody once nothing new may be sent. */
 async function showNotices() {
-  const { notices } = await api.get("/v1/licence").catch(() => ({ notices: [] }));
-  const pressing = notices[0];
+  const { notices, restricted } = await api.get("/v1/licence").catch(() => ({ notices: [] }));
+  const pressing = restricted || isAdministrator() ? notices[0] : null;
   byId("banner").hidden = !pressing;
   setText(byId("banner"), pressing ? `${pressing.sentence} ${isAdministrator() ? pressing.hint : ""}` : "");
 }
@@ -112,6 +113,7 @@ function leave(problem) {
   const hadKey = currentKey() !== "";
   forgetKey();
   forgetSession();
+  forgetAll();
   ready = false;
   open?.close();
   open = null;

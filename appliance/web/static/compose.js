@@ -3,6 +3,8 @@
 import * as api from "./api.js";
 import { announce, byId, el, setText } from "./dom.js";
 import { about, bytes, percent } from "./format.js";
+import { keep, prepare } from "./private.js";
+import { PrivateForm } from "./private_form.js";
 
 const MOST_SPEAKERS = 20;
 const SPEAKER_FIELDS = {
@@ -20,6 +22,7 @@ export class Compose {
   constructor({ onAccepted, onProblem }) {
     this.onAccepted = onAccepted;
     this.onProblem = onProblem;
+    this.privacy = new PrivateForm();
     fillSpeakers(byId("speakers"));
     byId("files").addEventListener("change", (event) => {
       this.add(event.target.files);
@@ -53,8 +56,11 @@ export class Compose {
   add(files) {
     if (this.#refused) return;
     const fields = chosenFields(); // as they are now; later changes are for later recordings
-    const added = [...files].map((file) => new Sending(file, fields, (sending) => this.#forget(sending)));
+    const privacy = files.length ? this.privacy.read() : null;
+    if (privacy === false) return; // said there
+    const added = [...files].map((file) => new Sending(file, fields, privacy, (sending) => this.#forget(sending)));
     if (!added.length) return;
+    if (privacy) this.privacy.clear();
     this.#queue.push(...added);
     byId("upload-list").append(...added.map((sending) => sending.element));
     this.#showHeading();
@@ -120,8 +126,9 @@ class Sending {
   #key = api.idempotencyKey(); // the same for every attempt, so that a repeated one is harmless
   settled = false;
 
-  constructor(file, fields, onGone) {
+  constructor(file, fields, privacy, onGone) {
     this.file = file;
+    this.prepared = privacy && prepare(file, privacy.password, privacy);
     this.fields = fields;
     this.onGone = onGone;
     this.bar = el("progress", { max: "1", value: "0", "aria-label": `Sending ${file.name}` });
@@ -139,9 +146,12 @@ class Sending {
   }
 
   async send() {
+    const prepared = await this.prepared;
     for (;;) {
       try {
-        return await this.#attempt();
+        const accepted = await this.#attempt(prepared);
+        if (prepared) keep(accepted.slug, prepared.secret);
+        return accepted;
       } catch (error) {
         if (error.status !== 503 || !error.retryAfterS) throw error;
         await this.#waitToRetry(error);
@@ -159,10 +169,10 @@ class Sending {
     announce(`${this.file.name}: ${error.message}`);
   }
 
-  #attempt() {
+  #attempt(prepared) {
     const started = performance.now();
     const onProgress = (sent) => this.#show(sent, (performance.now() - started) / 1000);
-    return api.upload(this.file, this.fields, { key: this.#key, onProgress, signal: this.#abort.signal });
+    return api.upload(prepared?.file ?? this.file, { ...this.fields, ...prepared?.fields }, { key: this.#key, onProgress, signal: this.#abort.signal });
   }
 
   #show(sent, elapsedS) {

@@ -5,6 +5,7 @@ import { askDialog, confirmDialog } from "./dialogs.js";
 import { announce, el, setText } from "./dom.js";
 import { about, clock, count, day, language, percent, speakerName } from "./format.js";
 import { doubtful, paragraphs, talkTime } from "./paragraphs.js";
+import { PrivatePart } from "./private_part.js";
 import { hideTip, joiner, pointAt, segmentElement } from "./words.js";
 
 const FORMATS = [
@@ -52,6 +53,7 @@ export class TranscriptView {
 
   close() {
     this.#abort.abort();
+    this.private?.close();
     clearInterval(this.#clockTimer);
     hideTip();
   }
@@ -64,6 +66,7 @@ export class TranscriptView {
     this.actions = el("div", { class: "actions" });
     this.status = el("div", { class: "status card", hidden: true });
     this.problem = el("div", { class: "card failure", role: "alert", hidden: true });
+    this.secret = el("div", { class: "private-part card", hidden: true });
     this.speakers = el("ul", { class: "speakers", "aria-label": "Speakers" });
     this.doubts = el("div", { class: "doubts" });
     this.text = el("div", { class: "text" });
@@ -74,6 +77,7 @@ export class TranscriptView {
       el("header", { class: "transcript-head" }, this.title, this.facts, this.actions),
       this.status,
       this.problem,
+      this.secret,
       this.speakers,
       this.doubts,
       this.text,
@@ -98,7 +102,8 @@ export class TranscriptView {
 
   // --- the record ---
 
-  #take(record) {
+  #take(fetched) {
+    const record = fetched.private ? this.#privately(fetched) : fetched;
     this.#record = record;
     this.#segments = record.segments ?? [];
     if (record.progress) this.#progress = record.progress;
@@ -109,6 +114,14 @@ export class TranscriptView {
     this.#renderStatus();
     this.#renderFailure();
     this.#renderText();
+  }
+
+  /** The text of a private transcript is not in what was fetched, but in an envelope, once it is opened here. */
+  #privately(fetched) {
+    this.private ??= new PrivatePart(this.secret, fetched.slug, { onChange: () => this.#take(this.fetched), onProblem: this.onProblem });
+    this.fetched = fetched;
+    if (fetched.status === "completed") this.private.begin();
+    return this.private.fill(fetched);
   }
 
   async #follow(slug) {
@@ -234,7 +247,7 @@ export class TranscriptView {
 
   #speakerButton(label) {
     const name = this.nameOf(label);
-    if (!this.#mayRename()) return el("span", { class: "speaker" }, name);
+    if (!this.#isReadable()) return el("span", { class: "speaker" }, name);
     return el("button", { type: "button", class: "speaker", title: "Give this speaker a name", onclick: () => this.#rename(label) }, name);
   }
 
@@ -283,12 +296,12 @@ export class TranscriptView {
 
   // --- what can be done ---
 
-  #mayRename() {
-    return this.#record.status === "completed";
+  #isReadable() {
+    return this.#record.status === "completed" && (!this.private || this.private.isOpen);
   }
 
   #renderActions() {
-    const done = this.#record.status === "completed";
+    const done = this.#isReadable();
     const downloads = FORMATS.map(([format, name]) =>
       el("button", { type: "button", onclick: (event) => this.#save(format, event.currentTarget) }, name),
     );
@@ -319,7 +332,7 @@ export class TranscriptView {
 
   async #save(format, button) {
     button.disabled = true;
-    await this.#try(() => api.saveExport(this.#record.slug, format));
+    await this.#try(async () => (this.private ? this.private.save(format) : api.saveExport(this.#record.slug, format)));
     button.disabled = false;
   }
 
@@ -340,7 +353,9 @@ export class TranscriptView {
   /** On the revision that is shown: an edit that somebody else made meanwhile is not written over, but said. */
   async #edit(changes) {
     await this.#try(async () => {
-      this.#take(await api.edit(this.#record.slug, { revision: this.#record.revision, ...changes }));
+      const { slug, revision } = this.#record;
+      if (this.private) await this.private.edit(changes);
+      this.#take(this.private ? this.fetched : await api.edit(slug, { revision, ...changes }));
       announce("Saved");
     });
   }
@@ -372,7 +387,7 @@ const isRunning = (status) => status === "queued" || status === "processing";
 function factsOf(record) {
   const facts = [day(record.created_at)];
   if (record.duration) facts.push(`${clock(record.duration)} long`);
-  if (record.status === "completed") facts.push((record.languages?.length ? record.languages : [record.language]).map(language).join(", "));
+  if (record.status === "completed" && (!record.private || record.language)) facts.push((record.languages?.length ? record.languages : [record.language]).map(language).join(", "));
   if (record.model) facts.push(record.model);
   return facts.join(" · ");
 }
