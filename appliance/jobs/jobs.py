@@ -465,14 +465,14 @@ class Jobs:
         return await self._save_failure(run.job, outcome), outcome
 
     async def _save_result(self, job: Job, heard: Heard) -> TranscriptRecord:
+        used = _used(job, heard)
         if heard.private:
-            return await self._hold_result(job, heard.private)
+            return await self._hold_result(job, heard.private, used)
         first, *others = heard.transcripts
         ended = replace(job.record, state=JobState.COMPLETED, finished_at=datetime.now(UTC))
         ended = replace(ended, transcript=first, alternatives=tuple(others))
         if self._store is None:
             return ended
-        used = _used(job, heard)
         if not job.keep:
             for one in used:
                 await self._store.usage.record(one)
@@ -487,13 +487,13 @@ class Jobs:
             log.exception("job %d is saved, but could not be read back", job.id)
             return ended
 
-    async def _hold_result(self, job: Job, result: PrivateResult) -> TranscriptRecord:
+    async def _hold_result(self, job: Job, result: PrivateResult, used: tuple[Used, ...]) -> TranscriptRecord:
         """In memory only, until it was fetched."""
         assert self._store
         envelopes = self._store.envelopes
         self.held_results.hold(job.id, result)
         try:
-            await self._patiently(lambda: envelopes.complete(job.id, result.language))
+            await self._patiently(lambda: envelopes.complete(job.id, result.language, used))
         except BaseException:
             self.held_results.wipe(job.id)
             raise
@@ -599,10 +599,11 @@ def _state_after(error: ApplianceError) -> JobState:
 
 
 def _used(job: Job, heard: Heard) -> tuple[Used, ...]:
-    """For the usage journal, a line for each model."""
-    engine_s = (heard.decode_s + heard.recognize_s) / len(heard.transcripts)
+    """For the usage journal, a line for each model; private recordings count as all others."""
+    models = job.record.models
+    engine_s = (heard.decode_s + heard.recognize_s) / len(models)
     transcript_id = job.id if job.keep else None
-    return tuple(Used(job.owner or SYSTEM, each.model, each.duration, engine_s, transcript_id) for each in heard.transcripts)
+    return tuple(Used(job.owner or SYSTEM, model, heard.recording.duration or 0.0, engine_s, transcript_id) for model in models)
 
 
 def _timings(run: _Run, heard: Heard, save_s: float) -> Timings:

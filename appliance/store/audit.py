@@ -103,14 +103,14 @@ def _check_fact(name: str, value: Fact) -> None:
         if abs(value) > LARGEST_EXACT_INT:
             raise ValueError(f"the fact '{name}' is beyond 2^53")
     elif name in NAMES:
-        check_name(value)
+        if not is_name(value):
+            raise ValueError(f"the fact '{name}' is not the name of a model or a version")
     elif value not in WORDS.get(name, ()):
         raise ValueError(
             f"the fact '{name}' must be a number, or a word that WORDS in appliance/store/audit.py knows under that name"
         )
 
 
-def check_name(value: str) -> None:
+def is_name(value: str) -> bool:
     """Of a model or a version: "whisper-tiny.en" is one, "board-meeting.mp3" is not."""
-    if len(value) > _MAX_NAME_CHARS or not _NAME.fullmatch(value) or mimetypes.guess_type(value)[0]:
-        raise ValueError("this is not the name of a model or a version")
+    return len(value) <= _MAX_NAME_CHARS and bool(_NAME.fullmatch(value)) and not mimetypes.guess_type(value)[0]

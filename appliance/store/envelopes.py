@@ -5,6 +5,7 @@ No word of a private transcript is ever here in the clear; whether an envelope i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlite_utils import Database
@@ -17,6 +18,7 @@ from appliance.store.reach import Reach, Right
 from appliance.store.rows import Row, json_text, now, read_failure, read_time, time_text
 from appliance.store.threads import Readers, Writer
 from appliance.store.transcripts import find_row, finish_transcript
+from appliance.store.usage import Used, append_usage
 
 UNFETCHED = """
     state = 'completed' AND id IN
@@ -45,12 +47,14 @@ class Envelopes:
         self._readers = readers
         self._eraser = eraser
 
-    async def complete(self, transcript_id: int, language: str) -> None:
-        """The transcription is done and its result in memory. Raises as `Transcripts.complete`."""
+    async def complete(self, transcript_id: int, language: str, used: Sequence[Used] = ()) -> None:
+        """The transcription is done, and its result in memory. Raises as `Transcripts.complete`."""
 
         def work(db: Database) -> None:
             finish_transcript(db, transcript_id, JobState.COMPLETED, {})
             db.conn.execute("UPDATE private_transcripts SET language = ? WHERE transcript_id = ?", (language, transcript_id))
+            for one in used:
+                append_usage(db, one)
 
         await self._writer.run(work)
 

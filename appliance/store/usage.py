@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from appliance.domain import Value
-from appliance.store.audit import check_ids, check_name
+from appliance.store.audit import check_ids, is_name
 from appliance.store.chain import ChainName, Draft
 from appliance.store.database import first
 from appliance.store.journal import Journal, append
@@ -19,6 +19,7 @@ from appliance.store.rows import now, time_text
 from appliance.store.threads import Readers, Writer
 
 EVENT = "recording.transcribed"
+UNNAMED = "unnamed"  # a model whose id could be a file name; no transcript is lost for that
 
 
 class Used(Value, frozen=True):
@@ -42,7 +43,7 @@ class Usage(Journal):
         super().__init__(ChainName.USAGE, writer, readers)
 
     async def record(self, used: Used) -> None:
-        """On the disk when this returns (see `Journal.add`). Raises `ValueError` for a model or an owner that is no name or id."""
+        """On the disk when this returns (see `Journal.add`). Raises `ValueError` for an owner that is no id."""
         await self.add(_draft(used))
 
     async def totals(self, since: datetime, until: datetime | None = None, owner: str | None = None) -> UsageTotals:
@@ -67,9 +68,8 @@ def append_usage(db: Database, used: Used) -> None:
 def _draft(used: Used) -> Draft:
     subject = "" if used.transcript_id is None else str(used.transcript_id)
     check_ids(used.owner, subject)
-    check_name(used.model)
     facts: dict[str, str | int | bool] = {
-        "model": used.model,
+        "model": used.model if is_name(used.model) else UNNAMED,
         "audio_ms": round(used.audio_s * 1000),
         "engine_ms": round(used.engine_s * 1000),
     }

@@ -279,3 +279,20 @@ def test_a_result_that_was_lost_with_the_process_has_failed_after_the_restart(tm
             assert client.get(f"{PATH}{slug}/").json()["failure"]["code"] == "result_not_fetched", key
     finally:
         server.stop()
+
+
+def test_it_is_counted_like_any_other(api: Api, client: httpx.Client, wav: bytes) -> None:
+    """A licence allows hours of audio; that nobody can read the text makes no difference."""
+    before = api.run(api.services.store.usage.head()).sequence
+    slug = made(client, wav)
+    [entry] = api.run(api.services.store.usage.page(after=before))
+    assert (entry.actor, entry.subject) == (api.key.id, str(client.get(f"{PATH}{slug}/").json()["id"]))
+    assert entry.facts["audio_ms"] == 2000
+
+
+def test_erasing_everything_of_mine_wipes_results_that_nobody_fetched(api: Api, client: httpx.Client, wav: bytes) -> None:
+    slug = made(client, wav)
+    transcript_id = client.get(f"{PATH}{slug}/").json()["id"]
+    assert api.services.jobs.held_results.find(transcript_id) is not None
+    assert client.delete(PATH, params={"confirm": 1}).status_code == 204
+    assert until(lambda: api.services.jobs.held_results.find(transcript_id) is None)

@@ -75,8 +75,9 @@ async def test_nothing_that_could_be_text_a_name_or_an_address_is_taken(store: S
 
 
 async def test_a_model_and_a_version_may_be_named(store: Store) -> None:
-    await store.audit.record("models.activated", "system", "release_0f", model="whisper-tiny.en", version="1.2.0")
-    assert (await store.audit.page())[0].facts == {"model": "whisper-tiny.en", "version": "1.2.0"}
+    for model in ("whisper-tiny.en", "site/court-v2"):
+        await store.audit.record("models.activated", "system", "release_0f", model=model, version="1.2.0")
+        assert (await store.audit.page())[-1].facts == {"model": model, "version": "1.2.0"}
 
 
 async def test_names_of_events_are_nouns_and_verbs() -> None:
