@@ -121,6 +121,7 @@ def test_a_certificate_is_obtained_and_renewed_while_the_appliance_serves(
     assert modes[ACCOUNT_FILE] == modes[LEAF_FILE] == 0o600
 
 
+@pytest.mark.slow
 @needs_pebble
 def test_the_next_start_has_the_certificate_without_asking(pebble: Pebble, settings: MakeSettings) -> None:
     site = pebble.settings(settings)
@@ -130,6 +131,7 @@ def test_the_next_start_has_the_certificate_without_asking(pebble: Pebble, setti
     assert away.shown == running.door.shown
 
 
+@pytest.mark.slow
 @needs_pebble
 def test_the_account_is_used_again(pebble: Pebble, settings: MakeSettings) -> None:
     site = pebble.settings(settings)
@@ -143,6 +145,7 @@ def test_the_account_is_used_again(pebble: Pebble, settings: MakeSettings) -> No
     assert (site.tls_path / ACCOUNT_FILE).read_bytes() == account
 
 
+@pytest.mark.slow
 @needs_pebble
 def test_an_appliance_that_cannot_be_asked_says_so_and_serves_on(
     pebble: Pebble, settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
