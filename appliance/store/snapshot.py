@@ -85,6 +85,8 @@ def _held(path: Path, holder: Database, reader: Database) -> bool:
 
 
 def _descriptor(path: Path) -> int:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    status = os.fstat(fd)
-    return _held_open.setdefault((status.st_dev, status.st_ino), fd)
+    status = path.stat()
+    key = (status.st_dev, status.st_ino)
+    if key not in _held_open:
+        _held_open[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return _held_open[key]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from sqlite_utils import Database
 
 from appliance.domain import Value
-from appliance.store.database import rows
+from appliance.store.database import first, rows
 from appliance.store.rows import now, time_text
 
 
@@ -28,6 +28,10 @@ def bury(db: Database, *subjects: str) -> None:
     """Part of the transaction that erases or revokes them."""
     at = time_text(now())
     db.conn.executemany("INSERT OR IGNORE INTO tombstones VALUES (?, ?)", ((subject, at) for subject in subjects))
+
+
+def is_buried(db: Database, subject: str) -> bool:
+    return first(db, "SELECT 1 AS found FROM tombstones WHERE subject = ?", (subject,)) is not None
 
 
 def read_tombstones(db: Database) -> tuple[Tombstone, ...]:

@@ -23,7 +23,7 @@ from appliance.domain import (
     TranscriptRecord,
     Value,
 )
-from appliance.errors import Interrupted, NotAvailable, NotFound, RoleTooLow
+from appliance.errors import Interrupted, NotAvailable, NotFound, RoleTooLow, Unauthorized
 from appliance.store.audit import append_audit
 from appliance.store.database import first, rows
 from appliance.store.deliveries import queue_delivery
@@ -42,6 +42,7 @@ from appliance.store.rows import (
 )
 from appliance.store.search import Snippet, Term, condition, find_snippets, index_segments, index_title, parse_query
 from appliance.store.threads import Readers, Writer
+from appliance.store.tombstones import is_buried
 from appliance.store.usage import Used, append_usage
 
 UNFINISHED: Final = (JobState.QUEUED, JobState.PROCESSING)
@@ -274,7 +275,9 @@ def _snippets(db: Database, records: Sequence[TranscriptRecord], terms: Sequence
 
 
 def insert_transcript(db: Database, new: NewTranscript) -> TranscriptRecord:
-    """Part of a transaction."""
+    """Part of a transaction. Raises `Unauthorized` for an owner who was erased while the recording was being sent."""
+    if is_buried(db, new.owner):
+        raise Unauthorized("The account that sent this is gone.")
     values = (
         secrets.token_urlsafe(SLUG_BYTES),
         new.owner,

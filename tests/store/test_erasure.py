@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import NotFound
+from appliance.errors import NotFound, Unauthorized
 from appliance.store import UNLIMITED, SegmentEdit, Store, TranscriptEdit, own_reach
 from appliance.store.database import connect
 from appliance.store.threads import Writer
@@ -198,3 +198,12 @@ async def test_everything_of_an_owner_goes_at_once_and_nothing_of_anybody_else(s
     assert (entry.subject, entry.facts) == ("person_0a", {"reason": "account", "transcripts": 3})
     await asyncio.sleep(0)
     assert [len(ids) for ids in told] == [3]
+
+
+async def test_an_owner_who_is_gone_gets_nothing_new(store: Store) -> None:
+    """A recording that was on its way when its account was erased must not leave a text that nobody can erase."""
+    await store.erasures.erase_owner("person_0a", "person_0a", "account")
+    with pytest.raises(Unauthorized, match="gone"):
+        await store.transcripts.create(new_transcript("person_0a"))
+    await store.erasures.erase_owner("person_0b", "person_0b", "request")
+    assert await store.transcripts.create(new_transcript("person_0b")), "who erased their texts may go on"
