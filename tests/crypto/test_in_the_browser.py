@@ -150,3 +150,18 @@ def test_a_result_sealed_here_opens_there_for_its_transcript_only(opened: Page) 
       return [text(await open(bytes, "a-slug")), await code(open(bytes, "b-slug")), await code(open(altered, "a-slug"))];
     """
     assert run(opened, body, to_base64url(sealed)) == ["who said what", "seal_broken", "seal_broken"]
+
+
+def test_the_key_schedule_is_that_of_the_rfc(opened: Page) -> None:
+    vector = json.loads((Path(__file__).parent / "vectors" / "hpke.json").read_text())
+    body = """
+      const bytes = (hex) => Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
+      const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+      const publicKey = bytes(given.pkRm);
+      const part = (from, to) => e.toBase64Url(publicKey.subarray(from, to));
+      const jwk = { kty: "EC", crv: "P-256", d: e.toBase64Url(bytes(given.skRm)), x: part(1, 33), y: part(33, 65) };
+      const privateKey = await crypto.subtle.importKey("jwk", jwk, { name: "ECDH", namedCurve: "P-256" }, false, ["deriveBits"]);
+      const { key, nonce } = await e.sealSecrets(bytes(given.enc), { privateKey, publicKey }, bytes(given.info), given.aead_id);
+      return [hex(key), hex(nonce)];
+    """
+    assert run(opened, body, vector) == [vector["key"], vector["base_nonce"]]

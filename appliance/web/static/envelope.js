@@ -158,6 +158,7 @@ function boundData(envelope) {
 
 const KEM_ID = 0x0010; // DHKEM(P-256, HKDF-SHA256)
 const KDF_ID = 0x0001; // HKDF-SHA256
+const AEAD_ID = 0x0002; // AES-256-GCM
 const POINT_BYTES = 65;
 const HASH_BYTES = 32;
 const P256 = { name: "ECDH", namedCurve: "P-256" };
@@ -173,17 +174,20 @@ export function openSealedResult(sealed, sealKey, slug) {
   return openSeal(sealed, sealKey, joinFields(["appliance private result", 1, slug]));
 }
 
-/** `aead`: 2 is AES-256-GCM; 1, AES-128-GCM, is there for the vectors of the RFC. */
-export async function openSeal(sealed, { privateKey, publicKey }, info, { aead = 2, aad = new Uint8Array() } = {}) {
+async function openSeal(sealed, sealKey, info) {
   const [enc, ciphertext] = [sealed.subarray(0, POINT_BYTES), sealed.subarray(POINT_BYTES)];
   try {
-    const shared = await decapsulate(enc, privateKey, publicKey);
-    const { key, nonce } = await keySchedule(shared, info, aead);
+    const { key, nonce } = await sealSecrets(enc, sealKey, info);
     const aes = await crypto.subtle.importKey("raw", key, "AES-GCM", false, ["decrypt"]);
-    return new Uint8Array(await crypto.subtle.decrypt({ name: "AES-GCM", iv: nonce, additionalData: aad }, aes, ciphertext));
+    return new Uint8Array(await crypto.subtle.decrypt({ name: "AES-GCM", iv: nonce }, aes, ciphertext));
   } catch {
     throw new SealBroken();
   }
+}
+
+/** Key and nonce of the one message. `aead`: AES-256-GCM; the RFC has vectors for another one of the same sizes. */
+export async function sealSecrets(enc, { privateKey, publicKey }, info, aead = AEAD_ID) {
+  return keySchedule(await decapsulate(enc, privateKey, publicKey), info, aead);
 }
 
 // RFC 9180, section 4.1: Decap.
@@ -203,7 +207,7 @@ async function keySchedule(shared, info, aead) {
   const context = concat(new Uint8Array([0]), pskIdHash, infoHash);
   const secret = await labeledExtract(suite, shared, "secret", new Uint8Array());
   return {
-    key: await labeledExpand(suite, secret, "key", context, aead === 1 ? 16 : 32),
+    key: await labeledExpand(suite, secret, "key", context, HASH_BYTES),
     nonce: await labeledExpand(suite, secret, "base_nonce", context, IV_BYTES),
   };
 }
