@@ -19,9 +19,10 @@ from appliance.api.session_guard import SECURE_COOKIE
 
 PATH = "/openapi"
 DESCRIPTION = (
-    "Native interface (STT.ai's clients), OpenAI's audio interface, health and metrics. Programs send `Authorization: Bearer <key>`; "
-    "people make keys on the page, and an operator with `appliance keys create`. Browsers send the cookie of a session, and with every "
-    "change the header `X-CSRF-Token` that `GET /api/v1/session` tells. Somebody else's transcript is answered as if there were none."
+    "Native interface (STT.ai's clients), OpenAI's audio interface, health and metrics. Programs send `Authorization: Bearer "
+    "<key>`; people make keys on the page, and an operator with `appliance keys create`. Browsers send the cookie of a session, "
+    "and with every change the header `X-CSRF-Token` that `GET /api/v1/session` tells. Somebody else's transcript is answered as "
+    "if there were none."
 )
 
 _STYLE = """
