@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from appliance.store.database import connect
 from tests.api.conftest import Api, until
 from tests.api.standins import HOLD
 
@@ -252,3 +253,16 @@ def test_erasing_everything_ends_what_runs(api: Api, client: httpx.Client, wav: 
     assert client.delete("/api/v1/transcripts", params={"confirm": 1}).status_code == 204
     assert api.pool.cancelled.acquire(timeout=10)
     assert client.get(f"/api/v1/transcripts/{sent['id']}").status_code == 404
+
+
+def test_a_reader_of_the_database_delays_the_end_of_an_erasure(api: Api, client: httpx.Client, wav: bytes) -> None:
+    """TRAPS 24: 204 only when no word is left; until then 202, and out of sight."""
+    sent = client.post("/v1/transcribe", files={"file": ("a.wav", wav)}).json()
+    reader = connect(api.services.settings.database_path, read_only=True)
+    reader.conn.execute("BEGIN")
+    reader.conn.execute("SELECT count(*) FROM transcripts").fetchone()
+    answer = client.delete(f"/api/v1/transcripts/{sent['id']}")
+    assert (answer.status_code, answer.json()) == (202, {"status": "erasing"})
+    assert client.get(f"/api/v1/transcripts/{sent['id']}").status_code == 404
+    reader.close()
+    assert until(lambda: api.run(api.services.store.erasures.finish()))
