@@ -77,8 +77,9 @@ def test_a_wrong_password_and_an_unknown_name_are_told_alike(browser: Browser, l
     assert "set-cookie" not in answers[0].headers
 
 
-def test_guessing_is_slowed_down_and_says_when_to_come_back(browser: Browser) -> None:
-    """TRAPS 27: `Retry-After` stands in every refusal."""
+def test_guessing_is_slowed_down_and_says_when_to_come_back(browser: Browser, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TRAPS 27: `Retry-After` stands in every refusal. Time stands still, so that a busy machine changes nothing."""
+    monkeypatch.setattr(api.services.throttle, "_clock", lambda: 10_000.0)
     answers = [browser.sign_in("somebody@example.org", "guess") for _ in range(8)]
     assert [answer.status_code for answer in answers] == [401] * 5 + [429] * 3
     assert int(answers[-1].headers["retry-after"]) == 1
