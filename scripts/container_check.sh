@@ -131,11 +131,41 @@ check_confinement() { # CONTAINER
     expect "swap" "$(docker inspect -f '{{if eq .HostConfig.Memory .HostConfig.MemorySwap}}none{{else}}some{{end}}' "$1")" none
 }
 
-transcribe() { # CONTAINER; the recording comes with pyannote.audio, in the image
-    local key text
-    key=$(inside "$1" appliance keys create check --scope transcribe --scope read --scope write --quiet)
+sample=/opt/venv/lib/python3.11/site-packages/pyannote/audio/sample/sample.wav # comes with pyannote.audio, in the image
+
+make_key() { key=$(inside "$1" appliance keys create "check $SECONDS" --scope transcribe --scope read --scope write --quiet); }
+
+api() { # CONTAINER METHOD PATH [FILE]: the answer of the API, asked inside
+    inside -e "KEY=$key" "$1" /usr/bin/python3 -I -c '
+import os, ssl, sys, urllib.request as r
+method, path, file = sys.argv[1:]
+body = open(file, "rb").read() if file else None
+headers = {"Authorization": "Bearer " + os.environ["KEY"], "Content-Type": "application/octet-stream"}
+asked = r.Request("https://localhost:8443" + path, data=body, method=method, headers=headers)
+print(r.urlopen(asked, timeout=60, context=ssl.create_default_context(cafile="/data/tls/ca.pem")).read().decode())' "$2" "$3" "${4-}"
+}
+
+field() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
+
+check_stop() { # CONTAINER: a recording that is being worked on ends, or says that it was interrupted
+    local slug status started
+    slug=$(api "$1" POST /api/v1/transcripts/ "$sample" | field slug)
+    started=$(ms)
+    docker stop --time 60 "$1" >/dev/null
+    say "  stopped in $(($(ms) - started)) ms, while a recording was being transcribed"
+    expect "exit status after a stop" "$(docker inspect -f '{{.State.ExitCode}}' "$1")" 0
+    started=$(ms)
+    docker start "$1" >/dev/null
+    wait_ready "$1" "$started"
+    status=$(api "$1" GET "/api/v1/transcripts/$slug/" | field status)
+    case $status in completed | failed | interrupted) say "  the recording is $status" ;; *) fail "the recording was lost: $status" ;; esac
+}
+
+transcribe() { # CONTAINER
+    local text
+    make_key "$1"
     text=$(inside -e "APPLIANCE_KEY=$key" -e APPLIANCE_CA_FILE=/data/tls/ca.pem "$1" appliance transcribe \
-        --server "https://localhost:8443" $diarize --format txt /opt/venv/lib/python3.11/site-packages/pyannote/audio/sample/sample.wav)
+        --server "https://localhost:8443" $diarize --format txt "$sample")
     say "  $(printf '%s' "$text" | tr '\n' ' ' | cut -c1-110) ..."
     printf '%s' "$text" | grep -qi "originally from Chicago" || fail "the words are not those of the recording"
     [ -z "$diarize" ] || [ "$(printf '%s' "$text" | grep -ciE '^\[?.*speaker' || true)" -ge 2 ] || fail "the speakers are missing"
@@ -174,11 +204,8 @@ docker run -d --name appliance-alone --network none --read-only --tmpfs /tmp --c
 wait_ready appliance-alone "$started"
 check_confinement appliance-alone
 transcribe appliance-alone
-started=$(ms)
-docker stop --time 60 appliance-alone >/dev/null
-expect "exit status after a stop" "$(docker inspect -f '{{.State.ExitCode}}' appliance-alone)" 0
-say "  stopped in $(($(ms) - started)) ms"
-docker rm -v appliance-alone >/dev/null
+check_stop appliance-alone
+docker rm -f -v appliance-alone >/dev/null
 refusal=$(docker run --rm --network none --read-only --tmpfs /tmp "$image" 2>&1 || true)
 printf '%s' "$refusal" | grep -q "no NVIDIA driver that runs" || fail "a missing GPU was not refused: $refusal"
 say "  without a GPU and without APPLIANCE_DEVICE=cpu it refuses to start"
