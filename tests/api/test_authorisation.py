@@ -43,6 +43,7 @@ public                GET     /openapi/{path:str}
 public                GET     /health
 public                GET     /healthz
 public                GET     /readyz
+public                GET     /v1/privacy
 public                GET     /v1/tls
 public                GET     /api/v1/session
 public                POST    /api/v1/session

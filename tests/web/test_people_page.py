@@ -10,7 +10,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.api.conftest import Api, settings_for, start
+from tests.api.conftest import Api, settings_for, start, tone
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +23,11 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     server, api = start(settings, "whisper-base", "speaker-diarization")
     yield api
     server.stop()
+
+
+@pytest.fixture
+def wav() -> bytes:
+    return tone()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,38 @@ def test_a_team_is_started(administrator: Page) -> None:
     administrator.get_by_label("Its name").fill("Court 4")
     administrator.keyboard.press("Enter")
     expect(administrator.get_by_role("heading", name="Court 4")).to_be_visible()
+
+
+def test_a_recording_is_sent_to_the_team_and_shared_by_link(
+    administrator: Page, browser: Browser, api: Api, wav: bytes, tmp_path: Path
+) -> None:
+    (recording := tmp_path / "Hearing.wav").write_bytes(wav)
+    page = administrator
+    page.goto(f"{api.url}/#teams")
+    page.goto(f"{api.url}/#")
+    page.reload()
+    page.get_by_label("For", exact=True).select_option("Court 4")
+    page.locator("#files").set_input_files(recording)
+    page.get_by_role("button", name="Share").click()
+    expect(page.get_by_label("Belongs to")).to_contain_text("Court 4")
+    page.get_by_label("Opened at most").fill("1")
+    page.get_by_role("button", name="Make a link").click()
+    link = page.locator("input.secret").input_value()
+    page.get_by_role("button", name="I have kept it").click()
+    expect(page.get_by_text("0 of 1 times opened")).to_be_visible()
+    page.get_by_label("Belongs to").select_option("Only you")
+    page.get_by_role("button", name="Move").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+    stranger = browser.new_context().new_page()
+    stranger.goto(link)
+    stranger.get_by_role("button", name="Open").click()
+    expect(stranger.get_by_text("Good morning.")).to_be_visible()
+    stranger.context.close()
+    late = browser.new_context().new_page()
+    late.goto(link)
+    expect(late.get_by_role("heading", name="This link is used up")).to_be_visible()
+    late.context.close()
 
 
 def test_a_key_is_shown_once(administrator: Page) -> None:

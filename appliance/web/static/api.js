@@ -1,6 +1,6 @@
 // Speaks to the appliance: the native dialect of its REST API, and nothing else anywhere.
 
-import { adopt, cookies, proof } from "./session.js";
+import { adopt, cookies, person, proof } from "./session.js";
 
 const TRANSCRIPTS = "/api/v1/transcripts/";
 
@@ -81,6 +81,11 @@ export const erase = (path) => send(path, { method: "DELETE" });
 export const bytes = async (path) => new Uint8Array(await (await send(path)).arrayBuffer());
 
 export const models = () => json("/v1/models");
+/** The teams that this person may send recordings to. */
+export async function teams() {
+  if (!person()) return [];
+  return (await json("/api/v1/workspaces")).results.filter((team) => team.role === "owner" || team.role === "editor");
+}
 export const languages = () => json("/v1/languages");
 export const transcript = (id, signal) => json(`${TRANSCRIPTS}${id}/`, { signal });
 export const remove = (id) => erase(`${TRANSCRIPTS}${id}/`);

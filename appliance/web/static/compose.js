@@ -36,7 +36,9 @@ export class Compose {
   /** Fills the choices that depend on the appliance; a key that may only read gets a sentence instead of the form. */
   async loadChoices() {
     try {
-      const [models, languages] = await Promise.all([api.models(), api.languages()]);
+      const [models, languages, teams] = await Promise.all([api.models(), api.languages(), api.teams()]);
+      fillTeams(byId("team"), teams);
+      byId("team-field").hidden = !teams.length;
       fillModels(byId("model"), models.models);
       fillLanguages(byId("language"), languages.languages);
       this.#allow("");
@@ -204,6 +206,7 @@ function chosenFields() {
   const fields = { language: form.get("language") };
   if (form.get("model")) fields.model = form.get("model");
   if (form.get("hotwords").trim()) fields.hotwords = form.get("hotwords").trim();
+  if (form.get("team") && !byId("private").checked) fields.workspace = form.get("team"); // what is private is one person's
   return { ...fields, ...SPEAKER_FIELDS[form.get("speakers")] ?? { diarize: "true", speakers: form.get("speakers") } };
 }
 
@@ -217,6 +220,11 @@ function fillModels(select, models) {
   const ordered = [...models].sort((a, b) => Number(b.default) - Number(a.default)); // the site's default first, and chosen
   const options = ordered.map((model) => el("option", { value: model.id, title: model.description }, model.name));
   select.replaceChildren(...(options.length ? options : [el("option", { value: "" }, "None is installed")]));
+}
+
+function fillTeams(select, teams) {
+  const options = teams.map((team) => el("option", { value: team.id }, team.name));
+  select.replaceChildren(el("option", { value: "" }, "Only you"), ...options);
 }
 
 function fillLanguages(select, languages) {

@@ -6,6 +6,7 @@ import { announce, el, setText } from "./dom.js";
 import { about, clock, count, day, language, percent, speakerName } from "./format.js";
 import { doubtful, paragraphs, talkTime } from "./paragraphs.js";
 import { PrivatePart } from "./private_part.js";
+import { openSharing } from "./sharing.js";
 import { hideTip, joiner, pointAt, segmentElement } from "./words.js";
 
 const FORMATS = [
@@ -316,9 +317,18 @@ export class TranscriptView {
     return el(
       "div",
       { class: "changes" },
+      done && !this.private ? button("Share", "", () => this.#share()) : "",
       done ? button("Rename", "", () => this.#retitle()) : "",
       button("Delete", "delete", () => this.#delete()),
     );
+  }
+
+  #share() {
+    const onMoved = (record) => {
+      this.#take(record);
+      this.onChanged();
+    };
+    return this.#try(() => openSharing(this.#record, { onMoved }));
   }
 
   async #try(action) {
