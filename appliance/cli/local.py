@@ -60,7 +60,7 @@ class LocalTranscriber:
     async def _run_now(self, recording: Path, options: TranscribeOptions, on_progress: OnProgress) -> Finished:
         upload = await self._read(recording)
         job = await self._jobs.submit(
-            Submission(upload=upload, options=options, models=(options.model,), title=recording.name, owner="cli", keep=False)
+            Submission(upload=upload, options=options, models=(options.model,), title=recording.name, owner="console", keep=False)
         )
         try:
             await self._follow(job, on_progress)
