@@ -3,6 +3,8 @@
 # make check   before each commit: format, lint, types, import contracts, quick tests
 # make help    the rest
 
+# Runs what follows where nothing can leave the machine, and looks for recordings on the disk afterwards; needs root, or says so.
+SEALED := .venv/bin/python -m tests.privacy.sealed
 PYTHON := $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 # Empty: compiled modules are kept, whatever the environment says; without them each process compiles torch anew.
 export PYTHONDONTWRITEBYTECODE :=
@@ -17,9 +19,9 @@ test:
 	@scripts/bootstrap.sh --tests
 	@.venv/bin/appliance models fetch
 	@.venv/bin/appliance models fetch whisper-tiny.en
-	@.venv/bin/python -m pytest -n auto --dist loadfile -m "not engine and not slow"
-	@.venv/bin/python -m pytest -n auto --dist loadfile -m "slow and not engine"
-	@.venv/bin/python -m pytest -m engine
+	@$(SEALED) .venv/bin/python -m pytest -n auto --dist loadfile -m "not engine and not slow"
+	@$(SEALED) .venv/bin/python -m pytest -n auto --dist loadfile -m "slow and not engine"
+	@$(SEALED) .venv/bin/python -m pytest -m engine
 
 check:
 	@scripts/bootstrap.sh --tests
