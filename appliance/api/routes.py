@@ -39,6 +39,7 @@ from appliance.api.people import (
     remove_second_factor_of,
     withdraw_invitation,
 )
+from appliance.api.privacy import read_privacy
 from appliance.api.private import (
     acknowledge_result,
     read_private_envelope,
@@ -46,7 +47,6 @@ from appliance.api.private import (
     read_private_state,
     store_private_envelope,
 )
-from appliance.api.privacy import read_privacy
 from appliance.api.releases import activate, go_back, import_release, list_releases, read_import
 from appliance.api.retention import change_retention, read_retention
 from appliance.api.session import confirm_session, read_session, sign_in, sign_out
