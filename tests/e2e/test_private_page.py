@@ -107,7 +107,7 @@ def send_privately(page: Page, served: Served) -> str:
 
 
 def unlock_with(page: Page, password: str) -> None:
-    page.get_by_label("Password", exact=True).fill(password)
+    page.locator("#unlock-password").fill(password)
     page.get_by_role("button", name="Unlock").click()
 
 
@@ -126,7 +126,9 @@ def change_password(page: Page, old: str, new: str) -> None:
     page.get_by_role("button", name="Encrypt again").click()
 
 
-def test_a_private_transcript_is_readable_by_its_person_only(page: Page, context: BrowserContext, tmp_path: Path) -> None:
+def test_a_private_transcript_is_readable_by_its_person_only(  # noqa: PLR0915 (one way through the page)
+    page: Page, context: BrowserContext, tmp_path: Path
+) -> None:
     with serve(tmp_path) as served, served.client() as client:
         memory_before = memory_of(served.process.pid)
         slug = send_privately(page, served)
@@ -193,11 +195,11 @@ def test_a_private_transcript_is_readable_by_its_person_only(page: Page, context
         second.goto(f"{served.url.replace('127.0.0.1', 'localhost')}/#t/{slug}")
         unlock_with(second, "five different small words")
         second.locator(".changes").get_by_role("button", name="Rename").click()
-        second.get_by_label("Title").fill("Told by the second tab")
+        second.get_by_label("Title", exact=True).fill("Told by the second tab")
         second.keyboard.press("Enter")
         expect(second.locator("#transcript-title")).to_have_text("Told by the second tab")
         page.locator(".changes").get_by_role("button", name="Rename").click()
-        page.get_by_label("Title").fill("Told by the first tab")
+        page.get_by_label("Title", exact=True).fill("Told by the first tab")
         page.keyboard.press("Enter")
         expect(page.locator(".failure-sentence")).to_contain_text("The envelope has changed since")
 
