@@ -213,6 +213,9 @@ say "  without a GPU and without APPLIANCE_DEVICE=cpu it refuses to start"
 say "scripts/airgap_bundle.sh"
 scripts/airgap_bundle.sh --no-build --image "$image" --models "$work/weights" --key "$work/key" --to "$work/bundle" --split 2G 2>&1 | sed 's/^/         /'
 fingerprint=$(ssh-keygen -lf "$work/key.pub" | cut -d' ' -f2)
+docker image rm "$bundled" >/dev/null
+docker image prune -f >/dev/null # of earlier runs; what a quick build needs stays
+docker builder prune -f --keep-storage 12GB >/dev/null
 stop_engine build
 
 say "install.sh on an empty folder, in a network that is loopback"
