@@ -215,7 +215,7 @@ scripts/airgap_bundle.sh --no-build --image "$image" --models "$work/weights" --
 fingerprint=$(ssh-keygen -lf "$work/key.pub" | cut -d' ' -f2)
 docker image rm "$bundled" >/dev/null
 docker image prune -f >/dev/null # of earlier runs; what a quick build needs stays
-docker builder prune -f --keep-storage 12GB >/dev/null
+docker builder prune -f --keep-storage 8GB >/dev/null
 stop_engine build
 
 say "install.sh on an empty folder, in a network that is loopback"
