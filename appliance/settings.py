@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     ldap_base_dn: str = Field("", description="Where people are looked for, e.g. `ou=people,dc=example,dc=org`.")
     ldap_user_filter: str = Field(
         "(&(objectClass=person)(uid={name}))",
-        description="How a person is found by the name they type; Active Directory: `(&(objectClass=user)(sAMAccountName={name}))`.",
+        description="How a person is found by the name typed; Active Directory: `(&(objectClass=user)(sAMAccountName={name}))`.",
     )
     ldap_user_dn: str = Field(
         "",

@@ -152,7 +152,7 @@ def failed(call: int, error: ApplianceError) -> Failed:
 
 def as_error(failure: Failed) -> ApplianceError:
     """The error that was raised in the worker, as the same class where there is one of its code."""
-    kind = next((k for k in _subclasses(ApplianceError) if k.code == failure.code), ApplianceError)
+    kind = next((k for k in _subclasses(ApplianceError) if vars(k).get("code") == failure.code), ApplianceError)
     error = kind.__new__(kind)  # its own __init__ wants the facts; the sentence is written already
     ApplianceError.__init__(error, failure.message, failure.hint, param=failure.param, retry_after_s=failure.retry_after_s)
     error.code, error.status = failure.code, failure.status
