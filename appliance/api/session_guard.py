@@ -32,13 +32,13 @@ def session_secret(connection: AnyConnection) -> str | None:
 def session_cookie(connection: AnyConnection, secret: str) -> Cookie:
     """Gone with the browser; how long the session itself lasts is the server's to say."""
     return Cookie(
-        key=_cookie_name(connection), value=secret, path="/", secure=_is_secure(connection), httponly=True, samesite="strict"
+        key=_cookie_name(connection), value=secret, path="/", secure=is_secure(connection), httponly=True, samesite="strict"
     )
 
 
 def forgotten_cookie(connection: AnyConnection) -> Cookie:
     return Cookie(
-        key=_cookie_name(connection), value="", path="/", secure=_is_secure(connection), httponly=True, samesite="strict", max_age=0
+        key=_cookie_name(connection), value="", path="/", secure=is_secure(connection), httponly=True, samesite="strict", max_age=0
     )
 
 
@@ -70,9 +70,9 @@ def check_change(connection: AnyConnection, secret: str) -> None:
         raise CsrfTokenWrong
 
 
-def _is_secure(connection: AnyConnection) -> bool:
+def is_secure(connection: AnyConnection) -> bool:
     return connection.url.scheme == "https"
 
 
 def _cookie_name(connection: AnyConnection) -> str:
-    return SECURE_COOKIE if _is_secure(connection) else PLAIN_COOKIE
+    return SECURE_COOKIE if is_secure(connection) else PLAIN_COOKIE

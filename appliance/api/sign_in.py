@@ -11,6 +11,7 @@ from litestar import Response
 from litestar.datastructures import Cookie
 
 from appliance.api.auth import Caller, caller_of_session
+from appliance.api.known_browsers import known_cookie, origin_of_attempt
 from appliance.api.people_answers import PersonAnswer, SessionEntry, person_answer, session_entry
 from appliance.api.services import ApiRequest, Services, services_of
 from appliance.api.session_guard import RECENT, csrf_token, session_cookie, session_secret
@@ -68,9 +69,11 @@ async def _close_earlier(request: ApiRequest, services: Services) -> None:
 
 
 async def answer_opened(request: ApiRequest, opened: Opened, status_code: int = 200) -> Response[SessionAnswer]:
-    """The state of the new session, with its cookie."""
+    """The state of the new session, with its cookie; after a password also the one by which this browser is known."""
     answer = await describe_session(request, opened.secret)
-    return Response(answer, status_code=status_code, cookies=[opened.cookie])
+    account = request.state.get("proven_account")
+    known = [known_cookie(request, account)] if account else []
+    return Response(answer, status_code=status_code, cookies=[opened.cookie, *known])
 
 
 async def describe_session(request: ApiRequest, secret: str | None) -> SessionAnswer:
@@ -108,14 +111,16 @@ async def guarded_attempt(request: ApiRequest, account: str) -> AsyncIterator[No
 
     Ending without an error counts as a success; `SecondFactorNeeded` as neither; everything else as a failure.
     """
-    services, address, account = services_of(request), address_of(request), fold_email(account)[:254]
-    services.throttle.begin(account, address)  # not audited: whoever floods us must not fill the disk
+    services, account = services_of(request), fold_email(account)[:254]
+    origin = origin_of_attempt(request, account)
+    services.throttle.begin(account, origin)  # not audited: whoever floods us must not fill the disk
     try:
         yield
     except SecondFactorNeeded:
-        services.throttle.undecided(account, address)
+        services.throttle.undecided(account, origin)
         raise
-    services.throttle.succeeded(account, address)
+    services.throttle.succeeded(account, origin)
+    request.state.proven_account = account
 
 
 async def check_second_factor(services: Services, person: Person, code: str | None) -> None:

@@ -31,7 +31,7 @@ from appliance.store.transcripts import Transcripts
 from appliance.store.usage import Usage
 from appliance.store.workspaces import Workspaces
 
-PEOPLE_KEY_FILE: Final = "people.key"  # seals second factors; a backup needs it beside the database
+PEOPLE_KEY_FILE: Final = "people.key"  # seals second factors and known browsers; a backup needs it beside the database
 
 
 class Store:
@@ -46,7 +46,8 @@ class Store:
         self.envelopes = Envelopes(self._writer, self._readers, eraser)
         self.passwords = Passwords()
         self.people = People(self._writer, self._readers, self.passwords, self.erasures)
-        self.second_factors = SecondFactors(self._writer, LocalKey(path.with_name(PEOPLE_KEY_FILE)))
+        self.people_key = LocalKey(path.with_name(PEOPLE_KEY_FILE))
+        self.second_factors = SecondFactors(self._writer, self.people_key)
         self.sessions = Sessions(self._writer, self._readers)
         self.workspaces = Workspaces(self._writer, self._readers, self.erasures)
         self.keys = ApiKeys(self._writer, self._readers)

@@ -86,6 +86,43 @@ def test_guessing_is_slowed_down_and_says_when_to_come_back(browser: Browser, ap
     assert answers[-1].json()["code"] == "too_many_attempts"
 
 
+def test_a_browser_that_was_here_before_is_not_kept_out_by_others_at_its_address(
+    browser: Browser, api: Api, login: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a proxy or the container's gate, where everybody has one address."""
+    monkeypatch.setattr(api.services.throttle, "_clock", lambda: 20_000.0)
+    assert browser.sign_in(login.email, PASSWORD).status_code == 200
+    browser.client.delete(SESSION)
+    stranger = anonymous(api)
+    while (answer := stranger.sign_in(login.email, "a wrong password")).status_code == 401:
+        pass
+    assert code_of(answer) == (429, "too_many_attempts")
+    assert code_of(anonymous(api).sign_in(login.email, PASSWORD)) == (429, "too_many_attempts"), "the test shows nothing otherwise"
+    assert browser.sign_in(login.email, PASSWORD).status_code == 200
+
+
+def test_a_known_browser_may_not_guess_more_than_others_nor_at_other_accounts(
+    browser: Browser, api: Api, login: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.services.throttle, "_clock", lambda: 30_000.0)
+    assert browser.sign_in(login.email, PASSWORD).status_code == 200
+    known = browser.client.cookies.get("known")
+    refused = [browser.sign_in(login.email, "a wrong password").status_code for _ in range(8)]
+    assert 429 in refused
+    guesser = anonymous(api)
+    guesser.client.cookies.set("known", known or "")
+    other = new_login(api)
+    for _ in range(8):
+        guesser.sign_in(other.email, "a wrong password")
+    assert code_of(anonymous(api).sign_in(other.email, PASSWORD)) == (429, "too_many_attempts"), "it was counted by its address"
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "AAAA", "A" * 56, "é"])
+def test_a_made_up_cookie_makes_no_browser_known(browser: Browser, login: Person, cookie: str) -> None:
+    browser.client.headers["Cookie"] = f"known={cookie}"
+    assert code_of(browser.sign_in(login.email, "a wrong password")) == (401, "wrong_credentials")
+
+
 def test_a_change_with_a_cookie_needs_the_token(api: Api) -> None:
     browser = signed_in(api, new_person(api))
     assert browser.client.patch("/api/v1/me", json={"name": "Bea"}).status_code == 200
