@@ -8,7 +8,8 @@ Three counts of failures, each forgotten after an hour without one:
 
 The last one holds only for addresses that failed at this account themselves, and counts from their own last failure. So nobody
 can keep an administrator out by guessing from elsewhere: a right password from an address that did not fail yet always works, and
-so it does in a browser that was signed in before (`known_browsers.py` gives that one an "address" of its own). From the console there is `appliance people reset-password`, which needs no password at all.
+so it does in a browser that was signed in before (`known_browsers.py` gives that one an "address" of its own). From
+the console there is `appliance people reset-password`, which needs no password at all.
 """
 
 from __future__ import annotations
