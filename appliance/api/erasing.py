@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from litestar import Response
+from litestar.openapi.datastructures import ResponseSpec
 
 from appliance.api.services import Services
 from appliance.domain import Value
@@ -12,6 +13,13 @@ from appliance.domain import Value
 
 class Erasing(Value, frozen=True):
     status: Literal["erasing"]
+
+
+# For the description of a route that answers with `erasure_answer`.
+ERASURE_ANSWERS = {
+    202: ResponseSpec(Erasing, description="As soon as a reader of the database lets go", generate_examples=False),
+    204: ResponseSpec(None, description="No word of it is left in any file", generate_examples=False),
+}
 
 
 async def erase_everything_of(services: Services, owner: str, actor: str, reason: str = "request") -> bool:

@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Response, get
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
+from appliance.api.answer_bodies import EventsAnswer
 from appliance.api.auth import READ, caller
 from appliance.api.live import find_live
 from appliance.api.native_answers import (
@@ -52,6 +54,8 @@ class ErrorData(Value, frozen=True):
 @get(
     "/api/v1/transcripts/{key:str}/events",
     opt=READ,
+    operation_class=EventsAnswer,
+    responses={204: ResponseSpec(None, description="There is no more: the client has heard the end", generate_examples=False)},
     tags=["Transcripts"],
     summary="Follow a transcript as it is made (server-sent events)",
 )

@@ -7,6 +7,7 @@ import asyncio
 from litestar import Response, get
 from msgspec import structs
 
+from appliance.api.answer_bodies import DocumentAnswer
 from appliance.api.auth import READ, caller
 from appliance.api.fields import Fields
 from appliance.api.headers import content_disposition
@@ -21,6 +22,7 @@ LATER_FORMATS = ("docx", "pdf")
 @get(
     "/api/v1/transcripts/{key:str}/export/{file_format:str}",
     opt=READ,
+    operation_class=DocumentAnswer,
     tags=["Transcripts"],
     summary="Download as txt, srt, vtt, json or csv",
 )

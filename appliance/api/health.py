@@ -6,6 +6,7 @@ import asyncio
 from typing import Literal
 
 from litestar import Response, get
+from litestar.openapi.datastructures import ResponseSpec
 
 from appliance import __version__
 from appliance.api.auth import PUBLIC
@@ -40,7 +41,13 @@ async def liveness() -> Liveness:
     return Liveness("ok")
 
 
-@get("/readyz", opt=PUBLIC, tags=["Operation"], summary="200 when recordings are taken and the default model is warm, else 503")
+@get(
+    "/readyz",
+    opt=PUBLIC,
+    responses={503: ResponseSpec(Readiness, description="Not yet, or not any more", generate_examples=False)},
+    tags=["Operation"],
+    summary="200 when recordings are taken and the default model is warm, else 503",
+)
 async def readiness(request: ApiRequest) -> Response[Readiness]:
     reason = await unready_because(services_of(request))
     if reason:

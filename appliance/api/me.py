@@ -9,7 +9,7 @@ import segno
 from litestar import Response, delete, get, patch, post
 
 from appliance.api.auth import RECENTLY, SIGNED_IN, Caller, caller, require_session
-from appliance.api.erasing import erasure_answer
+from appliance.api.erasing import ERASURE_ANSWERS, erasure_answer
 from appliance.api.json_body import read_json
 from appliance.api.json_schema import json_body
 from appliance.api.people_answers import PersonAnswer, SessionEntry, person_answer, session_entry
@@ -71,7 +71,7 @@ async def change_me(request: ApiRequest) -> PersonAnswer:
     return person_answer(await services_of(request).store.people.change(_me(request), PersonEdit(name=given.name), _me(request)))
 
 
-@delete(PATH, opt=SIGNED_IN | RECENTLY, tags=TAGS, status_code=202, summary="Erase my account for good")
+@delete(PATH, opt=SIGNED_IN | RECENTLY, tags=TAGS, status_code=202, responses=ERASURE_ANSWERS, summary="Erase my account for good")
 async def erase_me(request: ApiRequest) -> Response[Any]:
     """With all my own transcripts, keys and sessions. 204: nothing of it is left in any file; 202: as soon as a reader lets go."""
     services, me = services_of(request), _me(request)

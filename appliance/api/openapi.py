@@ -43,7 +43,7 @@ def openapi_config() -> OpenAPIConfig:
         title="The appliance",
         version=__version__,
         description=DESCRIPTION,
-        render_plugins=[ReferencePage(path="/"), JsonRenderPlugin(path="/openapi.json")],
+        render_plugins=[ReferencePage(path="/"), Document(path="/openapi.json")],
         openapi_router=Router(
             PATH,
             route_handlers=[],
@@ -60,6 +60,70 @@ def openapi_config() -> OpenAPIConfig:
         security=[{"key": []}, {"session": []}],
         use_handler_docstrings=True,
     )
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+_SENTENCE = {"type": "string"}
+_NATIVE_ERROR = {
+    "type": "object",
+    "required": ["error", "code", "hint"],
+    "properties": {"error": _SENTENCE, "code": _SENTENCE, "hint": _SENTENCE, "param": _SENTENCE},
+    "additionalProperties": False,
+}
+_OPENAI_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {"message": _SENTENCE, "type": _SENTENCE, "param": {"type": ["string", "null"]}, "code": _SENTENCE},
+            "additionalProperties": False,
+        }
+    },
+    "additionalProperties": False,
+}
+ERRORS = {"NativeError": _NATIVE_ERROR, "OpenAIError": _OPENAI_ERROR}
+
+
+class Document(JsonRenderPlugin):
+    """With what every operation answers when it refuses, which Litestar leaves out; and 204 without the content it makes up."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return self.render_json(request, with_errors(openapi_schema))
+
+
+def with_errors(document: dict[str, Any]) -> dict[str, Any]:
+    components = document.get("components", {})
+    paths = {
+        path: {name: _with_error(path, part) if "responses" in part else part for name, part in item.items()}
+        for path, item in document["paths"].items()
+    }
+    return document | {"paths": paths, "components": components | {"schemas": components.get("schemas", {}) | ERRORS}}
+
+
+def _with_error(path: str, operation: dict[str, Any]) -> dict[str, Any]:
+    schema = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in _dialects(path)]}
+    refusal = {
+        "description": "A refusal: a sentence, a code that stays the same, and what to do.",
+        "content": {"application/json": {"schema": schema}},
+    }
+    answers = {status: _without_content(answer) if status == "204" else answer for status, answer in operation["responses"].items()}
+    return operation | {"responses": answers | {"default": refusal}}
+
+
+def _without_content(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in answer.items() if name != "content"}
+
+
+def _dialects(path: str) -> tuple[str, ...]:
+    if path.startswith("/v1/audio/"):
+        return ("OpenAIError",)
+    return ("NativeError", "OpenAIError") if path.startswith("/v1/models") else ("NativeError",)
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
 
 
 class ReferencePage(OpenAPIRenderPlugin):

@@ -9,7 +9,7 @@ from litestar import Response, delete, get, patch, post
 from msgspec import UNSET, UnsetType
 
 from appliance.api.auth import ADMIN, RECENTLY, caller
-from appliance.api.erasing import erasure_answer
+from appliance.api.erasing import ERASURE_ANSWERS, erasure_answer
 from appliance.api.json_body import read_json
 from appliance.api.json_schema import json_body
 from appliance.api.people_answers import LinkAnswer, PersonAnswer, link_answer, person_answer
@@ -67,7 +67,14 @@ async def change_person(request: ApiRequest, person_id: str) -> PersonAnswer:
     return person_answer(await services_of(request).store.people.change(person_id, edit, caller(request).owner_id))
 
 
-@delete(f"{PATH}/{{person_id:str}}", opt=ADMIN | RECENTLY, tags=TAGS, status_code=202, summary="Erase an account for good")
+@delete(
+    f"{PATH}/{{person_id:str}}",
+    opt=ADMIN | RECENTLY,
+    tags=TAGS,
+    status_code=202,
+    responses=ERASURE_ANSWERS,
+    summary="Erase an account for good",
+)
 async def erase_person(request: ApiRequest, person_id: str) -> Response[Any]:
     """With all their own transcripts, keys and sessions. 204: nothing of it is left in any file; 202: as soon as a reader lets go.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from litestar import Response, get, post, put
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from appliance.api.answer_bodies import SEALED, SealedAnswer
 from appliance.api.auth import READ, WRITE, Caller, caller
 from appliance.api.request_bodies import EnvelopeBody
 from appliance.api.services import ApiRequest, Services, services_of
@@ -23,7 +24,6 @@ from appliance.store import PrivateState, Right, own_reach
 
 PATH = "/api/v1/transcripts/{key:str}"
 TAGS = ["Private transcripts"]
-SEALED = "application/vnd.appliance.sealed-transcript"
 
 
 class PrivateAnswer(Value, frozen=True):
@@ -65,7 +65,13 @@ def _answer(services: Services, state: PrivateState) -> PrivateAnswer:
 # --- the result -------------------------------------------------------------------------------------------------------
 
 
-@get(f"{PATH}/result", opt=READ, tags=TAGS, summary="The result of a private transcript, while it is in memory")
+@get(
+    f"{PATH}/result",
+    opt=READ,
+    operation_class=SealedAnswer,
+    tags=TAGS,
+    summary="The result of a private transcript, while it is in memory",
+)
 async def read_private_result(request: ApiRequest, key: str) -> Response[Any]:
     """The JSON document; or, where `seal_to` was sent, that document sealed (docs/private-transcripts.md). Then acknowledge it."""
     services = services_of(request)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, RequestBody, Schema
 
+from appliance.api.answer_bodies import EVENTS, SUBTITLES, also_answers
+
 
 def _text(description: str, *choices: str) -> Schema:
     return Schema(type=OpenAPIType.STRING, description=description, enum=list(choices) or None)
@@ -109,18 +111,21 @@ class NativeUpload(Operation):
             description="Makes sending again safe: the same key gives the same transcript.",
         )
         self.parameters = [*(self.parameters or []), key, *query]
+        also_answers(self, SUBTITLES)
 
 
 @dataclass
 class OpenAiUpload(Operation):
     def __post_init__(self) -> None:
         self.request_body = _form(OPENAI_FIELDS)
+        also_answers(self, [*SUBTITLES, EVENTS])
 
 
 @dataclass
 class OpenAiTranslationUpload(Operation):
     def __post_init__(self) -> None:
         self.request_body = _form(OPENAI_TRANSLATION_FIELDS)
+        also_answers(self, SUBTITLES)
 
 
 @dataclass

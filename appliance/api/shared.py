@@ -14,6 +14,7 @@ from litestar import Response, get, post
 from litestar.datastructures import Cookie
 from msgspec import structs
 
+from appliance.api.answer_bodies import DocumentAnswer
 from appliance.api.auth import PUBLIC
 from appliance.api.fields import Fields
 from appliance.api.headers import content_disposition
@@ -95,7 +96,13 @@ async def open_shared(request: ApiRequest, token: str) -> Response[SharedAnswer]
     return Response(answer, headers=NO_INDEX, cookies=[_cookie(request, token, view.secret, seconds)])
 
 
-@get(f"{PATH}/export/{{file_format:str}}", opt=PUBLIC, tags=["Sharing"], summary="Download what a link shows")
+@get(
+    f"{PATH}/export/{{file_format:str}}",
+    opt=PUBLIC,
+    operation_class=DocumentAnswer,
+    tags=["Sharing"],
+    summary="Download what a link shows",
+)
 async def export_shared(request: ApiRequest, token: str, file_format: str) -> Response[bytes]:
     """After opening. `?profile=` shapes subtitles, as for the owner."""
     if file_format not in FORMATS:

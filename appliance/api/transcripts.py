@@ -13,7 +13,7 @@ from litestar import Response, delete, get, patch, post
 from msgspec import UNSET, UnsetType, structs
 
 from appliance.api.auth import READ, TRANSCRIBE, WRITE, caller
-from appliance.api.erasing import erase_everything_of, erasure_answer
+from appliance.api.erasing import ERASURE_ANSWERS, erase_everything_of, erasure_answer
 from appliance.api.fields import MAX_TITLE_CHARS, Fields
 from appliance.api.intake import Ask, submit
 from appliance.api.json_body import read_json
@@ -248,7 +248,9 @@ async def cancel_transcript(request: ApiRequest, key: str) -> SummaryAnswer:
     return summary_answer(record, None)
 
 
-@delete(f"{PATH}/{{key:str}}", opt=WRITE, status_code=202, tags=["Transcripts"], summary="Erase for good")
+@delete(
+    f"{PATH}/{{key:str}}", opt=WRITE, status_code=202, responses=ERASURE_ANSWERS, tags=["Transcripts"], summary="Erase for good"
+)
 async def erase_transcript(request: ApiRequest, key: str) -> Response[Any]:
     """204: no word of it is left in any file. 202: out of sight, and erased as soon as a reader of the database lets go.
 
@@ -263,7 +265,9 @@ async def erase_transcript(request: ApiRequest, key: str) -> Response[Any]:
     return erasure_answer(await services.store.transcripts.erase(record.id, reach))
 
 
-@delete(PATH, opt=WRITE, status_code=202, tags=["Transcripts"], summary="Erase everything of yours for good")
+@delete(
+    PATH, opt=WRITE, status_code=202, responses=ERASURE_ANSWERS, tags=["Transcripts"], summary="Erase everything of yours for good"
+)
 async def erase_own_transcripts(request: ApiRequest) -> Response[Any]:
     """Query: `confirm`, the number of transcripts that are yours now: without it nothing happens, and the answer says how many.
 

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Response, delete, get, patch, post, put
 
 from appliance.api.auth import READ, RECENTLY, SIGNED_IN, caller
-from appliance.api.erasing import erasure_answer
+from appliance.api.erasing import ERASURE_ANSWERS, erasure_answer
 from appliance.api.json_body import read_json
 from appliance.api.json_schema import json_body
 from appliance.api.services import ApiRequest, services_of
@@ -66,7 +66,14 @@ async def rename_workspace(request: ApiRequest, workspace_id: str) -> Workspace:
     return await services_of(request).store.workspaces.rename(workspace_id, given.name, caller(request).asker)
 
 
-@delete(ONE, opt=SIGNED_IN | RECENTLY, tags=TAGS, status_code=202, summary="Erase it with all its transcripts, for good")
+@delete(
+    ONE,
+    opt=SIGNED_IN | RECENTLY,
+    tags=TAGS,
+    status_code=202,
+    responses=ERASURE_ANSWERS,
+    summary="Erase it with all its transcripts, for good",
+)
 async def erase_workspace(request: ApiRequest, workspace_id: str) -> Response[Any]:
     """By an owner or an administrator. 204: nothing of it is left in any file; 202: as soon as a reader lets go."""
     services, asker = services_of(request), caller(request).asker
