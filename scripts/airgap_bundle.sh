@@ -48,6 +48,10 @@ check_tools() {
     docker version >/dev/null 2>&1 || refuse "no Docker engine answers." "Start it, or let DOCKER_HOST say where it is."
     [ "$models" = none ] || [ -e "$models" ] ||
         refuse "there are no models in $models." "Run 'appliance models fetch', or name another place with --models."
+    [ ! -e "$models/metadata/timestamp.json" ] || refuse "$models is an unpacked model bundle or a vendor's repository." \
+        "Give its .tar: python -m appliance.updates.publish bundle REPOSITORY models.tar."
+    [ ! -f "$models" ] || tar -tf "$models" 2>/dev/null | grep -x metadata/timestamp.json >/dev/null ||
+        refuse "$models is no signed model bundle." "Give the .tar that 'python -m appliance.updates.publish bundle' wrote."
     [ -z "$licence" ] || [ -f "$licence" ] || refuse "there is no licence file $licence." "Correct --licence, or leave it out."
     [ -z "$split" ] || numfmt --from=iec "$split" >/dev/null 2>&1 || refuse "'$split' is not a size." "Write --split 4G."
 }

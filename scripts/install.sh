@@ -240,20 +240,21 @@ check_delta() {
         "Ask your vendor for the full bundle, or load that version first."
 }
 
+models_sum() { grep 'models.tar' "$here/SHA256SUMS" | sha256sum | cut -c1-64; }
+has_models() { [ "$(cat "$state/models" 2>/dev/null)" = "$(models_sum)" ]; }
+
 bring_models() {
     case $(fact models) in
         none) return 0 ;;
         signed) return 0 ;; # imported by the running appliance, which verifies them itself
         folder) ;;
     esac
-    local sum
-    sum=$(grep 'models.tar' "$here/SHA256SUMS" | sha256sum | cut -c1-64)
-    if [ "$(cat "$state/models" 2>/dev/null)" = "$sum" ]; then say "The models are here already."; return; fi
+    if has_models; then say "The models are here already."; return; fi
     say "Bringing in the models ..."
     cat "$here"/models.tar* | docker run --rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
         --user 10001:10001 -v appliance_models:/models --entrypoint tar "$(fact image)" --no-same-owner -xf - -C /models ||
         refuse "the models could not be written." "Docker's message stands above; mend that and run this again."
-    echo "$sum" >"$state/models"
+    models_sum >"$state/models"
 }
 
 compose() { docker compose --project-directory "$to" "$@"; }
@@ -268,9 +269,12 @@ start() {
 
 import_models() {
     [ "$(fact models)" = signed ] || return 0
+    # Once only: newer models may have come in since, and older ones are refused for good reason.
+    if has_models; then say "The models were imported already."; return; fi
     say "Importing the models (verified once more by the appliance) ..."
     cat "$here"/models.tar* | docker exec -i appliance appliance models import - ||
         refuse "the models were not imported; those that were in use still are." "The message above says why."
+    models_sum >"$state/models"
 }
 
 install_licence() {

@@ -14,5 +14,6 @@ case "$*" in
     save*) cat "$ENGINE/archive.tar" ;;
     load*) zstd -dq | cat >"$ENGINE/loaded.tar" && touch "$ENGINE/appliance:0.1.0" && cp "$ENGINE/new.layers" "$ENGINE/appliance:0.1.0.layers" ;;
     run*--entrypoint\ tar*) cat >"$ENGINE/models.tar" ;;
+    exec*"models import -") cat >"$ENGINE/imported.tar" ;;
     exec*) cat >/dev/null ;;
 esac

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.box.conftest import OLD_IMAGE, Bundle, Engine, make_bundle
+from tests.updates.making import Maker
 
 
 def test_everything_a_site_needs_is_in_it(original: Bundle) -> None:
@@ -55,6 +56,18 @@ def test_a_second_run_after_an_interruption_makes_only_what_is_missing(engine: E
     assert "image.tar.zst is there already." in third.stderr
     assert "models.tar is there already." in third.stderr
     assert (tmp_path / "to/SHA256SUMS").is_file()
+
+
+def test_what_is_no_signed_bundle_of_models_is_refused_before_anything_is_made(engine: Engine, tmp_path: Path) -> None:
+    """At the site it would be refused too, but there nobody can make another."""
+    (tmp_path / "models.tar").write_bytes(b"not a tar")
+    run = make_bundle(engine, tmp_path / "to", "--models", str(tmp_path / "models.tar"))
+    assert "models.tar is no signed model bundle" in run.stderr
+    maker = Maker(tmp_path / "maker")
+    maker.release(1)
+    run = make_bundle(engine, tmp_path / "to", "--models", str(maker.repository.folder))
+    assert "Give its .tar" in run.stderr
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_wrong_option_is_explained(engine: Engine) -> None:

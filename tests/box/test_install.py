@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.box.conftest import IMAGE, OLD_IMAGE, Bundle, Engine, Server, fingerprint_of, make_bundle, make_engine
+from tests.updates.making import Maker
 
 
 def refused(server: Server, bundle: Bundle, *options: str) -> str:
@@ -170,3 +171,21 @@ def test_an_upgrade_backs_up_first_where_it_may(server: Server, bundle: Bundle) 
     backup, start = server.engine.calls.index("backup create /backups"), server.engine.calls.rindex("up -d --wait")
     assert backup < start
     assert (server.to / "state/previous_image").read_text().strip() == OLD_IMAGE
+
+
+def test_a_signed_bundle_of_models_is_imported_by_the_appliance_once(server: Server, tmp_path: Path) -> None:
+    """Not a second time: the site may have newer models by then, and the appliance would refuse these as older."""
+    maker = Maker(tmp_path / "maker")
+    maker.release(1)
+    models = maker.tar()
+    vendor = make_engine(tmp_path / "vendor")
+    made = make_bundle(vendor, tmp_path / "stick", "--split", "5000", "--models", str(models))
+    assert made.returncode == 0, made.stderr
+    stick = Bundle(tmp_path / "stick", fingerprint_of(vendor))
+    server.engine.fail_once("exec")
+    assert "the models were not imported" in server.trusting(stick).stderr
+    assert server.trusting(stick).returncode == 0
+    assert (server.engine.folder / "imported.tar").read_bytes() == models.read_bytes()
+    again = server.install(stick)
+    assert "The models were imported already." in again.stdout
+    assert server.engine.calls.count("models import -") == 2  # the one that failed, and the one that did not
