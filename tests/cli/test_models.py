@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> dict[str, str]:
         "APPLIANCE_CATALOGUE_DIR": str(tmp_path / "catalogue"),
         "APPLIANCE_DEFAULT_MODEL": "small-one",
         "APPLIANCE_DIARIZATION_MODEL": "tiny",
-        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "APPLIANCE_HUB_ENDPOINT": "http://127.0.0.1:9",  # nobody is there; HF_ENDPOINT may be read too early
         "COLUMNS": "80",
     }
 
