@@ -1,7 +1,8 @@
 """Links that show one transcript to whoever holds them: 256 random bits, kept only as a SHA-256.
 
 A view is one opening, good for half an hour of reading and downloading; opening is counted in the same transaction that
-checks the limit. A link ends when it expires or is withdrawn, and with the transcript or the account that made it.
+checks the limit. A link ends when it expires or is withdrawn, with the transcript or the account that made it, and when whoever
+made it may not change the transcript any more.
 """
 
 from __future__ import annotations
@@ -142,8 +143,10 @@ _SELECT: Final = """
 """
 _STANDS: Final = """
     SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE subject = ?1) AND (
-        EXISTS (SELECT 1 FROM people WHERE id = ?2 AND state = 'active')
-        OR EXISTS (SELECT 1 FROM keys WHERE id = ?2 AND revoked_at IS NULL)
+        EXISTS (SELECT 1 FROM people WHERE id = ?2 AND state = 'active' AND (id = ?3 OR EXISTS (
+            SELECT 1 FROM members WHERE person_id = ?2 AND workspace_id = ?3 AND role IN ('editor', 'owner')
+        )))
+        OR EXISTS (SELECT 1 FROM keys WHERE id = ?2 AND id = ?3 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?4))
     )
 """
 
@@ -211,9 +214,10 @@ def _find(db: Database, token: str) -> Row:
 def _find_good(db: Database, token: str) -> Row:
     """One that shows something to those who have opened it."""
     row = _find(db, token)
-    if row["revoked_at"] is not None or first(db, _STANDS, (row["id"], row["made_by"])) is None:
+    at = time_text(now())
+    if row["revoked_at"] is not None or first(db, _STANDS, (row["id"], row["made_by"], row["transcript_owner"], at)) is None:
         raise ShareRevoked
-    if row["expires_at"] is not None and row["expires_at"] <= time_text(now()):
+    if row["expires_at"] is not None and row["expires_at"] <= at:
         raise ShareExpired
     return row
 

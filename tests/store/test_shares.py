@@ -13,7 +13,7 @@ import pytest
 from argon2 import PasswordHasher
 from msgspec import structs
 
-from appliance.domain import TranscriptRecord
+from appliance.domain import TranscriptRecord, Value
 from appliance.errors import (
     ApplianceError,
     InvalidField,
@@ -30,7 +30,7 @@ from appliance.errors import (
     ShareUsedUp,
     TooManyShares,
 )
-from appliance.store import NewShare, Reach, Share, Store, own_reach
+from appliance.store import Asker, MemberRole, NewShare, Reach, Share, Store, own_reach
 from appliance.store import shares as shares_module
 from appliance.store.passwords import Passwords
 from tests.store.samples import OPTIONS, new_transcript, raw_bytes, save
@@ -38,6 +38,16 @@ from tests.store.samples import OPTIONS, new_transcript, raw_bytes, save
 pytestmark = pytest.mark.anyio
 
 PASSWORD = "four calm horses"
+
+
+class Known(Value, frozen=True):
+    """Somebody of a directory."""
+
+    subject: str
+    name: str = "Ann"
+    email: str = ""
+    is_admin: bool = False
+    provider: str = "ldap"
 
 
 @pytest.fixture
@@ -242,6 +252,35 @@ async def test_it_ends_with_the_account_that_made_it(store: Store) -> None:
 
 
 # --- who may ----------------------------------------------------------------------------------------------------------
+
+
+async def test_it_ends_when_whoever_made_it_leaves_the_workspace(store: Store) -> None:
+    boss, editor = [await store.people.find_or_create_external(Known(subject)) for subject in ("boss", "editor")]
+    workspace = await store.workspaces.create("Newsroom", boss.id)
+    asker = Asker(boss.id, is_admin=False)
+    await store.workspaces.put_member(workspace.id, editor.id, MemberRole.EDITOR, asker)
+    record = await save(store, ["what is said behind closed doors"], new_transcript(owner=workspace.id))
+    reach = Reach(editor.id, frozenset((workspace.id,)), frozenset((workspace.id,)))
+    _, token = await store.shares.create(record.id, reach, NewShare(expires_at=None))
+    view = await store.shares.open(token, None)
+    await store.workspaces.put_member(workspace.id, editor.id, MemberRole.VIEWER, asker)
+    with pytest.raises(ShareRevoked):
+        await store.shares.look(token)
+    await store.workspaces.put_member(workspace.id, editor.id, MemberRole.EDITOR, asker)
+    assert (await store.shares.find_view(token, view.secret)).transcript_id == record.id
+    await store.workspaces.remove_member(workspace.id, editor.id, asker)
+    with pytest.raises(ShareRevoked):
+        await store.shares.find_view(token, view.secret)
+
+
+async def test_it_ends_with_the_key_that_made_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, _ = await store.keys.create("for a week", (), datetime.now(UTC) + timedelta(days=7))
+    record = await save(store, ["good"], new_transcript(owner=key.id))
+    _, token = await store.shares.create(record.id, own_reach(key.id), NewShare(expires_at=None))
+    await store.shares.look(token)
+    later(monkeypatch, 8 * 86_400)
+    with pytest.raises(ShareRevoked):
+        await store.shares.look(token)
 
 
 async def test_a_stranger_learns_nothing_and_a_viewer_makes_no_links(store: Store) -> None:
