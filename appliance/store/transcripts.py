@@ -309,6 +309,7 @@ def _move(db: Database, row: Row, owner: str, reach: Reach) -> None:
         raise NotAvailable("workspace", "only the browser of its owner can read a private transcript")
     if owner != row["owner"]:
         db.conn.execute("UPDATE transcripts SET owner = ? WHERE id = ?", (owner, row["id"]))
+        db.conn.execute("DELETE FROM idempotency WHERE transcript_id = ?", (row["id"],))  # else sending again would still give it
         append_audit(db, "transcript.moved", reach.actor, str(row["id"]))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.domain import Failure, JobState
 from appliance.errors import IdempotencyMismatch
-from appliance.store import UNLIMITED, Claim, Store, idempotency
+from appliance.store import UNLIMITED, Claim, Reach, Store, TranscriptEdit, idempotency
 from tests.store.samples import new_transcript, transcript_of
 
 pytestmark = pytest.mark.anyio
@@ -61,3 +61,13 @@ async def test_a_key_is_forgotten_when_its_time_is_over(store: Store, monkeypatc
     assert not (await claim(store)).created
     monkeypatch.setattr(idempotency, "now", lambda: datetime.now(UTC) + timedelta(seconds=3601))
     assert (await claim(store)).created
+
+
+async def test_what_was_moved_is_not_given_to_whoever_sends_it_again(store: Store) -> None:
+    """They may not reach it any more where it is now."""
+    first = await claim(store)
+    both = frozenset(("key_a", "workspace_b"))
+    await store.transcripts.edit(first.record.id, Reach("key_a", both, both, both), 0, TranscriptEdit(owner="workspace_b"))
+    again = await claim(store)
+    assert again.created
+    assert again.record.id != first.record.id
