@@ -57,7 +57,15 @@ async def refuse_host(send: Send) -> None:
     await answer(send, error.status, {b"content-type": b"application/json", b"cache-control": b"no-store"}, body)
 
 
+_ALWAYS = {
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"referrer-policy": b"no-referrer",
+    b"x-content-type-options": b"nosniff",
+}
+
+
 async def answer(send: Send, status: int, headers: Mapping[bytes, bytes], body: bytes = b"") -> None:
-    fields = [*headers.items(), (b"content-length", str(len(body)).encode())]
+    fields = [*_ALWAYS.items(), *headers.items(), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})

@@ -216,6 +216,7 @@ def test_every_answer_is_careful_with_browsers(api: Api, path: str) -> None:
     headers = httpx.get(api.url + path, headers={"Origin": "https://elsewhere.example"}).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert "Access-Control-Allow-Origin" not in headers

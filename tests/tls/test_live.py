@@ -77,6 +77,8 @@ def test_a_page_of_elsewhere_is_not_answered(served: Live) -> None:
         answer = client.get("/", headers={"Host": f"evil.example:{served.port}"})
     assert answer.status_code == 421
     assert answer.json()["code"] == "wrong_host"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert "APPLIANCE_TLS_NAMES" in answer.json()["hint"]
 
 
