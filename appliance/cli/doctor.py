@@ -10,9 +10,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from appliance.cli.checks import CHECKS
 from appliance.cli.configuration import read_settings
 from appliance.cli.findings import Finding, Verdict
+from appliance.cli.site_checks import EVERYTHING
 
 app = typer.Typer()
 
@@ -25,7 +25,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
     settings = read_settings()
     findings = []
     with nothing_logged():
-        for finding in (finding for check in CHECKS for finding in check(settings)):
+        for finding in (finding for check in EVERYTHING for finding in check(settings)):
             findings.append(finding)
             if not as_json:
                 print(describe(finding), flush=True)

@@ -17,11 +17,12 @@ import typer
 
 from appliance import __version__
 from appliance.catalogue import Catalogue, Shelf
-from appliance.cli.checks import CHECKS, available_memory_bytes
+from appliance.cli.checks import available_memory_bytes
 from appliance.cli.configuration import read_settings
 from appliance.cli.doctor import nothing_logged
 from appliance.cli.findings import Finding
 from appliance.cli.gpu_checks import in_container
+from appliance.cli.site_checks import FOR_SUPPORT
 from appliance.cli.terminal import say
 from appliance.domain import Value
 from appliance.settings import Settings
@@ -72,7 +73,7 @@ def support_bundle(
 
 def gather(settings: Settings) -> SupportBundle:
     with nothing_logged():
-        findings = tuple(finding for check in CHECKS for finding in check(settings))
+        findings = tuple(finding for check in FOR_SUPPORT for finding in check(settings))
     shelf = Shelf(Catalogue.load(settings.catalogue_dir), settings.models_dir)
     return SupportBundle(
         made_at=datetime.now(UTC),

@@ -105,12 +105,28 @@ class LdapDirectory:
         except TimeoutError as error:
             raise self._down("the directory takes too long to answer") from error
 
+    async def reach(self) -> None:
+        """Connect, and be let in as who looks people up. Raises `SignInSourceDown`."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._reach)
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _identify(self, name: str, password: str) -> ExternalIdentity:
-        try:
+        with self._failures_told():
             return self._directly(name, password) if self._settings.ldap_user_dn else self._by_looking_up(name, password)
+
+    def _reach(self) -> None:
+        wanted = self._settings
+        user, password = (None, None) if wanted.ldap_user_dn else (wanted.ldap_bind_dn, wanted.ldap_bind_password)
+        with self._failures_told(), self._connection(user, password):
+            pass  # that it could be opened is all
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        """Of the directory and of the account that looks people up."""
+        try:
+            yield
         except LDAPInvalidCredentialsResult as error:
             raise self._down("it refuses the account that looks people up") from error
         except LDAPException as error:

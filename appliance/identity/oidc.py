@@ -76,6 +76,10 @@ class OidcProvider:
     def label(self) -> str:
         return self._settings.oidc_label
 
+    async def reach(self) -> None:
+        """Ask for its description and its keys. Raises `SignInSourceDown`."""
+        await self._discovery.keys()
+
     async def start(self) -> SignInStart:
         """Raises `SignInSourceDown`."""
         metadata = await self._discovery.metadata()

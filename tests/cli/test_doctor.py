@@ -132,9 +132,9 @@ def test_this_sqlite_is_new_enough(settings: MakeSettings) -> None:
 def test_the_exit_status_says_whether_something_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fine = Finding(point="a", verdict=Verdict.WARNING, says="It works.")
     bad = Finding(point="b", verdict=Verdict.BLOCKS, says="It does not.", remedy="Do this.")
-    monkeypatch.setattr("appliance.cli.doctor.CHECKS", (lambda _: [fine],))
+    monkeypatch.setattr("appliance.cli.doctor.EVERYTHING", (lambda _: [fine],))
     assert CliRunner().invoke(app, []).exit_code == 0
-    monkeypatch.setattr("appliance.cli.doctor.CHECKS", (lambda _: [fine], lambda _: [bad]))
+    monkeypatch.setattr("appliance.cli.doctor.EVERYTHING", (lambda _: [fine], lambda _: [bad]))
     shown, data = CliRunner().invoke(app, []), CliRunner().invoke(app, ["--json"])
     assert (shown.exit_code, data.exit_code) == (1, 1)
     assert "→ Do this." in shown.stdout

@@ -26,6 +26,8 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("APPLIANCE_WEBHOOK_SECRET", f"whsec_{CANARY}")
     monkeypatch.setenv("APPLIANCE_WEBHOOK_TARGETS", f'["https://{CANARY}.example.org/"]')
     monkeypatch.setenv("APPLIANCE_LDAP_BIND_PASSWORD", CANARY)
+    monkeypatch.setenv("APPLIANCE_LDAP_URL", f"ldaps://{CANARY}.invalid")
+    monkeypatch.setenv("APPLIANCE_LDAP_BASE_DN", f"dc={CANARY}")
     monkeypatch.setenv("APPLIANCE_ACME_CONTACT", f"{CANARY}@example.org")
     asyncio.run(leave_words(tmp_path / "data" / "appliance.db"))
     return tmp_path / "data"
