@@ -10,6 +10,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from appliance.store import UNLIMITED, own_reach
 from tests.api.conftest import Api, settings_for, start, tone
 
 pytestmark = pytest.mark.slow
@@ -54,6 +55,17 @@ def administrator(api: Api, browser: Browser) -> Iterator[Page]:
 def go(page: Page, item: str) -> None:
     page.locator("#menu summary").click()
     page.get_by_role("link", name=item).click()
+
+
+def test_a_link_with_a_key_does_not_take_the_place_of_who_is_signed_in(api: Api, administrator: Page) -> None:
+    """What they send would belong to whoever made the link."""
+    for address in (f"{api.url}/#key={api.secret}", f"{api.url}/?again#key={api.secret}"):
+        administrator.goto(address)
+        administrator.wait_for_function("() => location.hash === ''")
+        expect(administrator.get_by_role("heading", name="Who said what?")).to_be_visible()
+        expect(administrator.locator("#menu-name")).to_have_text("Ada Lovelace")
+        assert api.secret not in administrator.url
+        assert administrator.evaluate("() => sessionStorage.length") == 0
 
 
 def test_the_session_is_a_cookie_that_no_script_can_read(administrator: Page) -> None:
@@ -138,8 +150,52 @@ def test_a_key_is_shown_once(administrator: Page) -> None:
     expect(administrator.get_by_text("Archive")).to_be_visible()
 
 
+def test_how_long_one_s_transcripts_are_kept_is_changed_and_followed_again(administrator: Page, api: Api) -> None:
+    page = administrator
+    go(page, "Your account")
+    expect(page.get_by_text("Until you erase them, as everybody’s here.")).to_be_visible()
+    page.get_by_role("button", name="Change", exact=True).click()
+    page.get_by_label("Days until a transcript is erased").fill("30")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Keep them so long").click()
+    expect(page.get_by_text("Erased after 30 days", exact=True)).to_be_visible()
+    assert set(api.run(api.services.store.retention.rules()).values()) == {30}
+    page.get_by_role("button", name="As everybody’s").click()
+    expect(page.get_by_text("Until you erase them, as everybody’s here.")).to_be_visible()
+    assert api.run(api.services.store.retention.rules()) == {}
+
+
+def test_all_transcripts_of_one_s_own_are_erased_by_their_number(administrator: Page, api: Api, wav: bytes, tmp_path: Path) -> None:
+    """The one that was moved to her goes, the one of the team stays."""
+    page = administrator
+    (recording := tmp_path / "Talk of the team.wav").write_bytes(wav)
+    page.goto(f"{api.url}/#")
+    page.reload()
+    page.get_by_label("For", exact=True).select_option("Court 4")
+    page.locator("#files").set_input_files(recording)
+    expect(page.get_by_role("button", name="Share")).to_be_visible()
+    assert api.run(_counts(api)) == (1, 1)
+    go(page, "Your account")
+    page.get_by_role("button", name="Erase all my transcripts").click()
+    expect(page.get_by_role("dialog")).to_contain_text("your only transcript")
+    page.get_by_role("button", name="Erase them").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="Erase all my transcripts").click()
+    expect(page.get_by_role("alert")).to_have_text("You have none.")
+    assert api.run(_counts(api)) == (0, 1)
+
+
+async def _counts(api: Api) -> tuple[int, int]:
+    """How many transcripts are Ada's own, and how many others there are."""
+    store = api.services.store
+    ada = await store.people.find("ada@example.org")
+    own, every = [(await store.transcripts.list(reach, limit=1, offset=0)).count for reach in (own_reach(ada.id), UNLIMITED)]
+    return own, every - own
+
+
 def test_the_appliance_shows_its_licence_and_models(administrator: Page) -> None:
     go(administrator, "This appliance")
+    expect(administrator.get_by_text("it trusts model updates by keys that everybody has")).to_be_visible()
     expect(administrator.get_by_role("heading", name="Licence")).to_be_visible()
     expect(administrator.get_by_text("Evaluation", exact=True)).to_be_visible()
 
@@ -185,6 +241,7 @@ def test_every_desk_fits_its_window(administrator: Page, api: Api, browser: Brow
     page = context.new_page()
     page.goto(api.url)
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.get_by_role("link", name="How to trust it")).to_have_attribute("href", "/trust")
     assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
     page.screenshot(path=tmp_path / "door.png")
     context.close()

@@ -6,7 +6,7 @@ import { Box } from "./box.js";
 import { Compose } from "./compose.js";
 import { Door, takeErrorFromAddress, takeLinkFromAddress } from "./door.js";
 import { announce, byId, setText } from "./dom.js";
-import { currentKey, forgetKey, takeKeyFromAddress } from "./key.js";
+import { currentKey, forgetKey, keepKey, takeKeyFromAddress } from "./key.js";
 import { People } from "./people.js";
 import { forgetAll } from "./private.js";
 import { Privacy } from "./privacy.js";
@@ -20,7 +20,7 @@ const DESKS = { account: Account, people: People, teams: Teams, appliance: Box, 
 let open = null; // the transcript that is shown
 let ready = false; // lists and choices are loaded for whoever is in
 
-takeKeyFromAddress();
+const offeredKey = takeKeyFromAddress();
 const shelf = new Shelf({ onProblem });
 const compose = new Compose({ onAccepted, onProblem });
 const door = new Door(byId("door-view"), { onOpened: enter });
@@ -165,9 +165,17 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+/** A link with a key never takes the place of who is in: what they send would belong to whoever made the link. */
+function openWith(key) {
+  if (!key || isIn()) return;
+  keepKey(key);
+  ready = false;
+}
+
 window.addEventListener("hashchange", () => {
-  if (takeKeyFromAddress()) ready = false;
+  openWith(takeKeyFromAddress());
   route();
 });
 if (!currentKey()) await api.readSession().catch(() => {});
+openWith(offeredKey);
 route();

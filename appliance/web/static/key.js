@@ -2,13 +2,12 @@
 
 const SLOT = "appliance-key";
 
-/** Takes `#key=…` over from the address and removes it there at once, before anything else can see it. */
+/** Removes `#key=…` from the address at once, before anything else can see it. Returns the key, or "". */
 export function takeKeyFromAddress() {
   const match = /^#key=([^&]+)/.exec(location.hash);
-  if (!match) return false;
+  if (!match) return "";
   history.replaceState(null, "", location.pathname + location.search);
-  keepKey(decodeURIComponent(match[1]));
-  return true;
+  return decodeURIComponent(match[1]);
 }
 
 export const currentKey = () => sessionStorage.getItem(SLOT) ?? "";
