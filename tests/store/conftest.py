@@ -6,12 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from appliance.store import Store
-
-settings.register_profile("busy machine", deadline=None)  # a busy machine is no defect
-settings.load_profile("busy machine")
 
 
 @pytest.fixture
