@@ -30,6 +30,7 @@ from appliance.store import Reach, Revision, Right, SegmentEdit, Snippet, Transc
 PATH = "/api/v1/transcripts"
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 200
+MAX_QUERY_CHARS = 1000
 MAX_SEGMENT_CHARS = 20_000
 MAX_NAME_CHARS = 200
 
@@ -120,6 +121,8 @@ async def list_transcripts(request: ApiRequest) -> Listing:
     limit = fields.integer("limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
     offset = fields.integer("offset", 0, 2**31) or 0
     query = fields.text("q") or ""
+    if len(query) > MAX_QUERY_CHARS:
+        raise InvalidField("q", f"is longer than {MAX_QUERY_CHARS} characters")
     page = await services.store.transcripts.list(
         _reach_of(request, fields.text("workspace")), limit=limit, offset=offset, states=_states(fields), query=query
     )

@@ -86,6 +86,13 @@ def test_pages_have_absolute_links(client: httpx.Client, wav: bytes) -> None:
     assert "text" not in first["results"][0]
 
 
+def test_a_search_has_an_end(client: httpx.Client) -> None:
+    """More words than the database takes in one statement."""
+    assert client.get("/api/v1/transcripts/", params={"q": "a " * 490}).status_code == 200
+    answer = client.get("/api/v1/transcripts/", params={"q": "a " * 1500})
+    assert (answer.status_code, answer.json()["code"], answer.json()["param"]) == (422, "invalid_field", "q")
+
+
 def test_search_and_status(client: httpx.Client, wav: bytes) -> None:
     made = make(client, wav, title="A visit")
     found = client.get("/api/v1/transcripts/", params={"q": "morning"}).json()
