@@ -11,7 +11,7 @@ from appliance.cli.checks import CHECKS, Check
 from appliance.cli.findings import Finding, Verdict
 from appliance.cli.keys import opened_store
 from appliance.errors import ApplianceError
-from appliance.identity import identity_sources
+from appliance.identity import LdapDirectory, OidcProvider, identity_sources
 from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.updates.roots import is_development, vendor_root
@@ -72,8 +72,9 @@ async def _ask_sources(settings: Settings) -> list[Finding]:
         sources = identity_sources(settings)
     except ApplianceError as error:
         return [Finding(point="sign-in", verdict=Verdict.BLOCKS, says=error.message, remedy=error.hint)]
+    asked: list[OidcProvider | LdapDirectory] = [source for source in (sources.oidc, sources.ldap) if source]
     findings = []
-    for source in filter(None, (sources.oidc, sources.ldap)):
+    for source in asked:
         try:
             await source.reach()
         except ApplianceError as error:

@@ -1,4 +1,4 @@
-// My account: name and password, the second factor, where I am signed in, and my API keys.
+// My account: name and password, the second factor, where I am signed in, my API keys, and how long my transcripts are kept.
 
 import * as api from "./api.js";
 import { confirmed } from "./confirm.js";
@@ -8,6 +8,8 @@ import { action, atTime, onDay, panel, row, rows } from "./panels.js";
 import { adopt } from "./session.js";
 
 const ME = "/api/v1/me";
+const RETENTION = "/api/v1/retention";
+const TRANSCRIPTS = "/api/v1/transcripts/";
 
 export class Account {
   constructor(root) {
@@ -15,13 +17,14 @@ export class Account {
   }
 
   async show() {
-    const [me, sessions, keys] = await Promise.all([api.get(ME), api.get(`${ME}/sessions`), api.get(`${ME}/keys`)]);
+    const [me, sessions, keys, retention] = await Promise.all([api.get(ME), api.get(`${ME}/sessions`), api.get(`${ME}/keys`), api.get(RETENTION)]);
     this.root.replaceChildren(
       el("h1", {}, "Your account"),
       this.#profile(me),
       this.#secondFactor(me),
       this.#sessions(sessions.results),
       this.#keys(keys.results),
+      this.#transcripts(me, retention),
     );
   }
 
@@ -138,7 +141,55 @@ export class Account {
     await api.erase(`${ME}/keys/${key.id}`);
     await this.show();
   }
+
+  // --- transcripts ---
+
+  #transcripts(me, { site_days, results }) {
+    const own = results.find((rule) => rule.owner === me.id);
+    const kept = own ? keptFor(own.days) : `${keptFor(site_days)}, as everybody’s here.`;
+    const change = action("Change", () => this.#changeRule(me, own, site_days));
+    const follow = own ? action("As everybody’s", () => this.#keepFor(me, null, site_days)) : null;
+    return panel(
+      "Your transcripts",
+      rows([
+        row("How long they are kept", kept, change, follow),
+        row("All of them at once", "Erased for good, not put aside. What belongs to a team stays.", action("Erase all my transcripts", () => this.#eraseAll())),
+      ]),
+    );
+  }
+
+  async #changeRule(me, own, siteDays) {
+    const answer = await askDialog({ title: "How long are they kept?", label: "Days until a transcript is erased; 0 keeps them", value: String(own?.days ?? siteDays) });
+    if (answer === null) return;
+    if (!/^\d+$/.test(answer)) throw new Error("Please enter a number of days.");
+    await this.#keepFor(me, Number(answer), siteDays);
+  }
+
+  async #keepFor(me, days, siteDays) {
+    const coming = days ?? siteDays;
+    const text = `What is older than ${inDays(coming)} is erased for good within minutes, and nobody can bring it back.`;
+    if (coming && !(await confirmDialog({ title: `Keep them for ${inDays(coming)}?`, text, action: "Keep them so long", cancel: "Leave it" }))) return;
+    await api.put(`${RETENTION}/${me.id}`, { days });
+    await this.show();
+  }
+
+  async #eraseAll() {
+    const { count } = await api.get(`${TRANSCRIPTS}?workspace=none&limit=1`);
+    if (!count) throw new Error("You have none.");
+    const many = count === 1 ? "your only transcript" : `all ${count} transcripts of yours`;
+    const text = `That is ${many}, with what is being worked on. They are erased for good; nobody can bring them back.`;
+    if (!(await confirmDialog({ title: "Erase all your transcripts?", text, action: "Erase them", cancel: "Keep them" }))) return;
+    try {
+      await api.erase(`${TRANSCRIPTS}?confirm=${count}`);
+    } catch (error) {
+      throw error.code === "not_confirmed" ? new Error("Their number has changed meanwhile, and nothing was erased. Please try again.") : error;
+    }
+    await this.show();
+  }
 }
+
+const inDays = (days) => (days === 1 ? "one day" : `${days} days`);
+const keptFor = (days) => (days ? `Erased after ${inDays(days)}` : "Until you erase them");
 
 /** "Firefox on Linux", as well as it can be told. */
 function shortAgent(agent) {

@@ -50,8 +50,10 @@ export class Box {
     const state = el("p", { class: "note", role: "status" });
     if (isRunning(answer.importing)) this.#follow(state);
     else setText(state, importText(answer.importing));
+    const warning = "This is a build for development: it trusts model updates by keys that everybody has. Do not use it for real recordings.";
     return panel(
       "Models",
+      ...(answer.development ? [el("p", { class: "notice" }, warning)] : []),
       rows(lines, "No release has been imported; the models that were fetched are in use."),
       ...(found.length ? [el("h3", {}, "Found on a drive"), rows(found)] : []),
       state,

@@ -88,6 +88,7 @@ export class Door {
         oidc && el("a", { class: "button", href: oidc.start_url }, `Sign in with ${oidc.label}`),
         el("button", { type: "button", class: "quiet", onclick: () => this.showKey() }, "Use an API key instead"),
       ),
+      el("p", { class: "fine-print" }, "Does your browser warn of this page? ", el("a", { href: "/trust" }, "How to trust it"), "."),
     );
   }
 
