@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from appliance.engine.gpu import Gpu
 from appliance.licensing import Licensing, Reading
@@ -57,10 +56,6 @@ class Site:
 
     def events(self) -> list[str]:
         return [entry.event for entry in self.heard]
-
-
-settings.register_profile("busy machine", deadline=None, max_examples=50)  # a busy machine is no defect
-settings.load_profile("busy machine")
 
 
 @pytest.fixture

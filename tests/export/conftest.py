@@ -1,8 +1,0 @@
-"""Hypothesis without deadlines: a busy machine is no defect."""
-
-from __future__ import annotations
-
-from hypothesis import settings
-
-settings.register_profile("busy machine", deadline=None)
-settings.load_profile("busy machine")
