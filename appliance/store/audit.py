@@ -1,7 +1,7 @@
 """The audit log: who did what and when, without a word of anybody's text, a file name or an e-mail address.
 
 That is not left to the callers' care: an event must stand in `_VERBS`, actors and subjects are ids, and a fact is a number, a
-boolean or a word of `WORDS`. To record something new, add it there; the operator's guide lists what stands there.
+boolean, an id or a word of `WORDS`. To record something new, add it there; the operator's guide lists what stands there.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ WORDS: Final[Mapping[str, frozenset[str]]] = {
     }.items()
 }
 NAMES: Final = frozenset({"model", "release", "version"})  # of models and versions: chosen by the vendor or the administrator
+IDS: Final = frozenset({"person", "owner"})  # who was let in or out; to whom a transcript went
 ACTORS: Final = frozenset({"system", "console", "nobody"})
 
 _NAME: Final = re.compile("(site/)?[a-z0-9]+([-._+][a-z0-9]+){0,9}")  # models of a site's own begin with site/
@@ -105,6 +106,9 @@ def _check_fact(name: str, value: Fact) -> None:
     elif name in NAMES:
         if not is_name(value):
             raise ValueError(f"the fact '{name}' is not the name of a model or a version")
+    elif name in IDS:
+        if not _ID.fullmatch(value):
+            raise ValueError(f"the fact '{name}' is not an id")
     elif value not in WORDS.get(name, ()):
         raise ValueError(
             f"the fact '{name}' must be a number, or a word that WORDS in appliance/store/audit.py knows under that name"

@@ -310,7 +310,7 @@ def _move(db: Database, row: Row, owner: str, reach: Reach) -> None:
     if owner != row["owner"]:
         db.conn.execute("UPDATE transcripts SET owner = ? WHERE id = ?", (owner, row["id"]))
         db.conn.execute("DELETE FROM idempotency WHERE transcript_id = ?", (row["id"],))  # else sending again would still give it
-        append_audit(db, "transcript.moved", reach.actor, str(row["id"]))
+        append_audit(db, "transcript.moved", reach.actor, str(row["id"]), owner=owner)
 
 
 def _update_unfinished(db: Database, transcript_id: int, values: Mapping[str, object]) -> None:

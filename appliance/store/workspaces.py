@@ -109,7 +109,8 @@ class Workspaces:
             is_new = _find_member(db, workspace_id, person_id) is None
             with _ensuring_owner(db, workspace_id):
                 _put_member(db, workspace_id, person_id, role)
-            append_audit(db, "member.added" if is_new else "member.changed", asker.id, workspace_id, role=role.value)
+            event = "member.added" if is_new else "member.changed"
+            append_audit(db, event, asker.id, workspace_id, person=person_id, role=role.value)
             return _read_member(_find_member(db, workspace_id, person_id) or {})
 
         return await self._writer.run(work)
@@ -125,7 +126,7 @@ class Workspaces:
                 delete = "DELETE FROM members WHERE workspace_id = ? AND person_id = ?"
                 if not db.conn.execute(delete, (workspace_id, person_id)).rowcount:
                     raise NotFound("member with that id")
-            append_audit(db, "member.removed", asker.id, workspace_id)
+            append_audit(db, "member.removed", asker.id, workspace_id, person=person_id)
 
         await self._writer.run(work)
 

@@ -193,3 +193,16 @@ def test_an_administrator_finds_what_has_no_owner_left_and_may_erase_it(api: Api
     assert "secret" not in found.text
     assert "a.wav" not in found.text
     assert team["admin"].delete(f"/api/v1/transcripts/{made['id']}/").status_code == 204
+
+
+def test_the_audit_log_tells_who_was_let_in_and_where_a_transcript_went(api: Api, team: Team, wav: bytes) -> None:
+    made = send(team["owner"], wav)
+    team["owner"].patch(f"/api/v1/transcripts/{made['id']}/", json={"revision": 0, "workspace": team.id})
+    editor = team.people["editor"].id
+    team["owner"].put(f"{WORKSPACES}/{team.id}/members/{editor}", json={"role": "viewer"})
+    team["owner"].delete(f"{WORKSPACES}/{team.id}/members/{editor}")
+    told = api.run(api.services.store.audit.page(after=0, limit=10_000))
+    of_editor = [entry.event for entry in told if entry.subject == team.id and entry.facts.get("person") == editor]
+    assert of_editor == ["member.added", "member.changed", "member.removed"]
+    [moved] = [entry for entry in told if entry.event == "transcript.moved" and entry.subject == str(made["id"])]
+    assert moved.facts["owner"] == team.id

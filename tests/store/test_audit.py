@@ -63,6 +63,8 @@ async def test_what_happened_can_be_read_in_order_and_verified(store: Store) -> 
         {"facts": {"model": "ann@example.org"}},
         {"facts": {"model": "what was said in the room"}},
         {"facts": {"version": "x" * 65}},
+        {"facts": {"person": "Ann Smith"}},
+        {"facts": {"owner": "person_ann"}},
         {"facts": {"count": 2**53}},
         {"facts": {"seconds": 1.5}},
     ],
