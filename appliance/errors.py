@@ -672,6 +672,17 @@ class SessionNeeded(ApplianceError):
         super().__init__("Only somebody who is signed in may do that, not an API key.", "Sign in on the page.")
 
 
+class SecondFactorElsewhere(ApplianceError):
+    code = "second_factor_elsewhere"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "You sign in with your organisation, which asks for a second factor itself; one of here would never be asked for.",
+            "Add it where your organisation keeps your account.",
+        )
+
+
 class RecentSignInNeeded(ApplianceError):
     code = "recent_sign_in_needed"
     status = 403

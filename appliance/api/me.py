@@ -16,6 +16,8 @@ from appliance.api.people_answers import PersonAnswer, SessionEntry, person_answ
 from appliance.api.services import ApiRequest, services_of
 from appliance.api.sign_in import SessionAnswer, answer_opened, confirm_password, guarded_attempt, open_session, renew_session
 from appliance.domain import Value
+from appliance.errors import SecondFactorElsewhere
+from appliance.identity.ldap import PROVIDER as DIRECTORY
 from appliance.store import PersonEdit, provisioning_uri
 
 TAGS = ["My account"]
@@ -103,6 +105,8 @@ async def enrol_second_factor(request: ApiRequest) -> Enrolment:
     """It counts once a code was confirmed; beginning again gives another secret."""
     services = services_of(request)
     person = await services.store.people.get(_me(request))
+    if person.provider not in (None, DIRECTORY):
+        raise SecondFactorElsewhere
     secret = await services.store.second_factors.begin(person.id)
     uri = provisioning_uri(secret, person.email or person.name)
     return Enrolment(secret, uri, qr_svg(uri))

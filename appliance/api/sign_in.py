@@ -16,7 +16,7 @@ from appliance.api.people_answers import PersonAnswer, SessionEntry, person_answ
 from appliance.api.services import ApiRequest, Services, services_of
 from appliance.api.session_guard import RECENT, csrf_token, session_cookie, session_secret
 from appliance.domain import Value
-from appliance.errors import AccountDisabled, SecondFactorNeeded, SignedOut, WrongCredentials
+from appliance.errors import AccountDisabled, SecondFactorNeeded, SignedOut, SignInSourceDown, WrongCredentials
 from appliance.store import NewSession, Person, PersonState, Scope, Session, fold_email
 
 
@@ -109,14 +109,14 @@ async def renew_session(request: ApiRequest, who: Caller) -> Response[SessionAns
 async def guarded_attempt(request: ApiRequest, account: str) -> AsyncIterator[None]:
     """Around every check of a password or code; `account` is what the person calls it. Raises `TooManyAttempts`.
 
-    Ending without an error counts as a success; `SecondFactorNeeded` as neither; everything else as a failure.
+    Ending without an error counts as a success; `SecondFactorNeeded` and `SignInSourceDown` as neither; all else as a failure.
     """
     services, account = services_of(request), fold_email(account)[:254]
     origin = origin_of_attempt(request, account)
     services.throttle.begin(account, origin)  # not audited: whoever floods us must not fill the disk
     try:
         yield
-    except SecondFactorNeeded:
+    except (SecondFactorNeeded, SignInSourceDown):
         services.throttle.undecided(account, origin)
         raise
     services.throttle.succeeded(account, origin)

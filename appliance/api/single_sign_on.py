@@ -16,12 +16,12 @@ from appliance.api.json_body import read_json
 from appliance.api.json_schema import json_body
 from appliance.api.services import ApiRequest, Services, services_of
 from appliance.api.session_guard import check_own_page
-from appliance.api.sign_in import SessionAnswer, address_of, answer_opened, check_second_factor, guarded_attempt, open_session
+from appliance.api.sign_in import SessionAnswer, answer_opened, check_second_factor, guarded_attempt, open_session
 from appliance.domain import Value
 from appliance.errors import ApplianceError, NotInAllowedGroup, SignInNotOffered, SignInRefusedElsewhere, SignInSourceDown
 from appliance.identity import Callback, ExternalIdentity, LdapDirectory, NameAndPassword, OidcProvider
 from appliance.identity.oidc import PENDING_S
-from appliance.store import Person, fold_email
+from appliance.store import Person
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,6 @@ async def _prove(request: ApiRequest, directory: LdapDirectory, given: Directory
             await check_second_factor(services, person, given.code)
             return person
     except SignInSourceDown as error:
-        services.throttle.undecided(fold_email(account)[:254], address_of(request))
         log.warning("%s %s", error.message, error.hint)
         raise
     except (SignInRefusedElsewhere, NotInAllowedGroup) as error:

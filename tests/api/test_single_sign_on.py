@@ -131,6 +131,20 @@ def test_there_and_back_is_signed_in(api: Api, use: Any, browser: httpx.Client, 
     assert who(browser)["person"]["id"] == person, "the same person the next time"
 
 
+def test_no_second_factor_is_added_that_would_never_be_asked_for(
+    api: Api, use: Any, browser: httpx.Client, honest: Provider, directory: Slapd
+) -> None:
+    """The provider asks for its own; the directory's people are asked by the appliance."""
+    use(**oidc_settings(api, honest), **ldap_settings(directory))
+    go(browser, honest)
+    answer = browser.post("/api/v1/me/second-factor", headers={"X-CSRF-Token": who(browser)["csrf_token"]})
+    assert (answer.status_code, answer.json()["code"]) == (409, "second_factor_elsewhere")
+    browser.cookies.clear()
+    knock(browser, "ayse", "correct horse")
+    answer = browser.post("/api/v1/me/second-factor", headers={"X-CSRF-Token": who(browser)["csrf_token"]})
+    assert answer.status_code == 200
+
+
 def test_the_cookies_are_bound_as_they_should_be(api: Api, use: Any, browser: httpx.Client, honest: Provider) -> None:
     use(**oidc_settings(api, honest))
     pending = browser.get(START).headers["set-cookie"].lower()
@@ -272,6 +286,13 @@ def test_a_directory_that_is_down_counts_as_no_attempt(use: Any, browser: httpx.
         answer = knock(browser, "ayse", "correct horse")
         assert (answer.status_code, answer.json()["code"]) == (503, "sign_in_source_down")
     assert "Accounts of this appliance itself still work" in answer.json()["hint"]
+
+
+def test_nor_does_it_in_a_browser_that_was_here_before(use: Any, browser: httpx.Client, directory: Slapd) -> None:
+    use(**ldap_settings(directory))
+    assert knock(browser, "ayse", "correct horse").status_code == 200
+    use(**ldap_settings(directory, ldap_url=f"ldaps://127.0.0.1:{free_port()}"))
+    assert [knock(browser, "ayse", "correct horse").status_code for _ in range(12)] == [503] * 12
 
 
 def test_another_site_cannot_sign_somebody_in(use: Any, browser: httpx.Client, directory: Slapd) -> None:
