@@ -16,6 +16,7 @@ from appliance.cli.doctor import app, conclusion, describe
 from appliance.cli.findings import Finding, Verdict
 from appliance.errors import StartRefused
 from appliance.settings import Settings
+from tests.tls.live import live
 
 SWAPS = "Filename Type Size Used Priority\n"
 MakeSettings = Callable[..., Settings]
@@ -93,6 +94,14 @@ def test_a_taken_port_blocks_and_says_so(settings: MakeSettings) -> None:
         (finding,) = checks.check_port(settings(port=taken.getsockname()[1]))
     assert finding.verdict is Verdict.BLOCKS
     assert "Address already in use" in finding.says
+
+
+@pytest.mark.parametrize("tls", ["builtin", "off"])
+def test_the_appliance_itself_may_have_the_port(settings: MakeSettings, tls: str) -> None:
+    """Its certificate is of an authority that nobody trusts yet."""
+    with live(settings(tls=tls)) as running:
+        (finding,) = checks.check_port(settings(port=running.port))
+    assert finding == Finding("port", Verdict.FINE, f"An appliance is running on 127.0.0.1:{running.port}.")
 
 
 def test_a_missing_model_blocks_and_names_the_command(settings: MakeSettings) -> None:
