@@ -7,6 +7,7 @@ only a browser that reconnects after the end is told to stop (204).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from litestar import Response, get
@@ -14,7 +15,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 from appliance.api.answer_bodies import EventsAnswer
-from appliance.api.auth import READ, caller
+from appliance.api.auth import READ, caller, identify
 from appliance.api.live import find_live
 from appliance.api.native_answers import (
     ProgressAnswer,
@@ -28,6 +29,7 @@ from appliance.api.native_answers import (
 from appliance.api.services import ApiRequest, Services, services_of
 from appliance.api.sse import heartbeat, message, with_heartbeats
 from appliance.domain import Failure, JobState, Progress, TranscriptRecord, Value
+from appliance.errors import ApplianceError
 from appliance.jobs import FailedEvent, FinishedEvent, Job, JobEvent, ProgressEvent, SegmentsEvent
 from appliance.store import Right
 
@@ -65,12 +67,25 @@ async def follow_transcript(request: ApiRequest, key: str) -> Response[Any]:
     record, job = await find_live(services, key, caller(request).reach, Right.READ)
     if request.headers.get("last-event-id") == END_ID and record.state.is_final:
         return Response(None, status_code=204)
-    return ServerSentEvent(_live(services, job) if job else _ended(record))
+    return ServerSentEvent(_live(request, services, job) if job else _ended(record))
 
 
-async def _live(services: Services, job: Job) -> AsyncIterator[ServerSentEventMessage]:
-    async for event in with_heartbeats(services.jobs.subscribe(job)):
-        yield heartbeat() if event is None else _message(event, job)
+async def _live(request: ApiRequest, services: Services, job: Job) -> AsyncIterator[ServerSentEventMessage]:
+    async with aclosing(with_heartbeats(services.jobs.subscribe(job))) as events:
+        async for event in events:
+            if not isinstance(event, FailedEvent) and not await _may_still_read(request, services, job):
+                return
+            yield heartbeat() if event is None else _message(event, job)
+
+
+async def _may_still_read(request: ApiRequest, services: Services, job: Job) -> bool:
+    """Meanwhile somebody may be signed out, suspended or out of the workspace, or their key revoked."""
+    try:
+        who = await identify(request, services)
+        await services.store.transcripts.locate(job.id, who.reach, Right.READ)
+    except ApplianceError:
+        return False
+    return True
 
 
 async def _ended(record: TranscriptRecord) -> AsyncIterator[ServerSentEventMessage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +24,7 @@ def heartbeat() -> ServerSentEventMessage:
     return ServerSentEventMessage(data=None, comment="still here")
 
 
-async def with_heartbeats(source: AsyncIterator[T], every_s: float = HEARTBEAT_S) -> AsyncIterator[T | None]:
+async def with_heartbeats(source: AsyncIterator[T], every_s: float = HEARTBEAT_S) -> AsyncGenerator[T | None, None]:
     """The items of `source`, and None whenever there was none for `every_s`. Closes `source` at the end, however it comes."""
     upcoming: asyncio.Task[T] | None = None
     try:

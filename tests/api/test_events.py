@@ -15,8 +15,9 @@ from msgspec import structs
 from appliance.api.events import _ended
 from appliance.api.sse import with_heartbeats
 from appliance.domain import JobState
-from appliance.store import UNLIMITED
+from appliance.store import UNLIMITED, PersonEdit, PersonState
 from tests.api.conftest import Api
+from tests.api.people import new_person, signed_in
 from tests.api.standins import HOLD
 from tests.api.test_transcripts import make, send
 
@@ -85,6 +86,20 @@ def test_whoever_stops_following_does_not_stop_the_job(api: Api, client: httpx.C
     api.pool.release()
     with client.stream("GET", accepted["events_url"]) as answer:
         assert list(read(answer.iter_lines()))[-1][0] == "done"
+
+
+def test_whoever_may_not_read_it_any_more_hears_no_more_of_it(api: Api, wav: bytes) -> None:
+    person = new_person(api)
+    browser = signed_in(api, person).client
+    accepted = send(browser, wav, prompt=HOLD)
+    with browser.stream("GET", accepted["events_url"]) as answer:
+        events = read(answer.iter_lines())
+        while next(events)[0] != "segments":
+            pass
+        assert api.pool.holding.acquire(timeout=10)
+        api.run(api.services.store.people.change(person.id, PersonEdit(state=PersonState.DISABLED), "console"))
+        api.pool.release()
+        assert {name for name, _ in events} <= {"state"}
 
 
 def test_heartbeats_fill_the_silence_and_nothing_is_lost() -> None:
