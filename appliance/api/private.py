@@ -150,11 +150,12 @@ async def read_private_envelope(request: ApiRequest, key: str) -> Response[bytes
 async def store_private_envelope(request: ApiRequest, key: str) -> PrivateAnswer:
     """Its `version` must be one more than the stored one's; otherwise 409 `stale_envelope`, and nothing changes."""
     services, who = services_of(request), caller(request)
+    slug = (await _own_private(services, who, key)).slug  # before up to 64 MiB are received
     body = await request.body()
     envelope = read_envelope(body)
     if envelope.owner != who.owner_id:
         raise EnvelopeInvalid("its 'owner' is not you")
-    if envelope.transcript != (await _own_private(services, who, key)).slug:
+    if envelope.transcript != slug:
         raise EnvelopeInvalid("its 'transcript' is another one")
     state = await services.store.envelopes.store(key, own_reach(who.owner_id), envelope.version, body)
     await services.store.audit.record("private.stored", who.owner_id, str(state.transcript_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,14 @@ def test_what_is_no_envelope_is_refused(client: httpx.Client, wav: bytes) -> Non
     for body in (b"", b"{}", json.dumps(fields).encode(), b'{"text": "Good morning."}'):
         assert refusal(put(client, slug, body)) == (422, "invalid_envelope")
     assert refusal(client.get(f"{PATH}{slug}/envelope/")) == (404, "not_found")
+
+
+def test_a_strangers_envelope_is_refused_before_it_is_received(api: Api) -> None:
+    """Else anybody could fill the memory with what is stored nowhere."""
+    head = f"PUT {PATH}0123456789abcdefghijkl/envelope HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.secret}\r\n"
+    with socket.create_connection(("127.0.0.1", httpx.URL(api.url).port or 0), timeout=5) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {60 * 2**20}\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 404"
 
 
 def test_nobody_else_comes_near_it(api: Api, client: httpx.Client, wav: bytes) -> None:
