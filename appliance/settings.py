@@ -208,7 +208,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=36_500,
-        description="Days after which transcripts are erased; 0: never. A workspace may have its own rule.",
+        description="Days after which transcripts are erased; 0: never. A person or a workspace may have a rule of its own.",
     )
     backup_recipients: tuple[str, ...] = Field(
         (), description="Public keys (`age1…`) that backups are encrypted for; 'appliance backup keygen' makes a pair."
