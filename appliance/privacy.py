@@ -165,6 +165,14 @@ OPEN = Section(
             "A solid-state disk may keep remnants of what was overwritten, and snapshots and backups of the machine "
             "keep what they saw."
         ),
+        Statement(
+            "An administrator can make a link for somebody's new password, take their second factor off, and sign in as them; "
+            "the audit log shows each of these. Their private transcripts stay closed."
+        ),
+        Statement(
+            "A restored backup brings back the accounts, roles and memberships of its time: suspend and remove again whoever has "
+            "left since."
+        ),
         Statement("Whoever is root on the server can read the memory of its processes, and what is worked on at that moment."),
         Statement(
             "A server that was taken over could serve an altered page, which would see the passwords typed into it, "
