@@ -18,6 +18,7 @@ from appliance.api.services import ApiRequest
 from appliance.errors import (
     ApplianceError,
     BodyTooLarge,
+    ClientGone,
     InvalidRequest,
     MethodNotAllowed,
     ModelDamaged,
@@ -29,6 +30,7 @@ from appliance.errors import (
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+_LEFT = "client disconnected prematurely"  # Litestar has no class for it, and calls it an error of the server
 OPENAI = {"dialect": "openai"}  # for a route's `opt`
 SHARED = {"dialect": "shared"}  # one route for both clients; OpenAI's own packages say who they are
 
@@ -74,6 +76,8 @@ def _headers(error: ApplianceError) -> dict[str, str]:
 
 def answer_http_exception(request: ApiRequest, exception: HTTPException) -> Response[Json]:
     """What Litestar itself refuses: an unknown address or method, a parameter that does not parse, a large body."""
+    if exception.detail == _LEFT:
+        return answer_error(request, ClientGone())
     if exception.status_code >= 500:
         return answer_unexpected(request, exception)
     response = answer_error(request, _translate(request, exception))

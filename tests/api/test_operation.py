@@ -6,6 +6,7 @@ import base64
 import hashlib
 import logging
 import re
+import socket
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
@@ -17,7 +18,7 @@ from sttai import STTClient
 from appliance import __version__
 from appliance.api.openapi import PAGE_POLICY
 from appliance.store import Scope
-from tests.api.conftest import Api
+from tests.api.conftest import Api, until
 from tests.api.test_transcripts import make
 
 
@@ -236,6 +237,16 @@ def test_an_unexpected_error_tells_a_reference_and_nothing_else(api: Api, caplog
     reference = re.search(r"reference (\w+)", answer.json()["error"])
     assert reference
     assert any(reference[1] in record.getMessage() for record in caplog.records)
+
+
+def test_a_client_that_leaves_within_a_body_is_no_error_of_ours(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Else anybody could fill the log, without an account."""
+    with caplog.at_level(logging.INFO), socket.create_connection(("127.0.0.1", httpx.URL(api.url).port or 0)) as connection:
+        head = "POST /api/v1/session HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        connection.sendall(head.encode())
+        connection.shutdown(socket.SHUT_RDWR)
+        assert until(lambda: "POST /api/v1/session" in caplog.text)
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_wrong_method_says_which_work(client: httpx.Client) -> None:
