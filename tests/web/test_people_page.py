@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from appliance.store import UNLIMITED, own_reach
 from tests.api.conftest import Api, settings_for, start, tone
+from tests.api.test_releases import passes
+from tests.updates.making import Maker
 
 pytestmark = pytest.mark.slow
 
@@ -198,6 +200,20 @@ def test_the_appliance_shows_its_licence_and_models(administrator: Page) -> None
     expect(administrator.get_by_text("it trusts model updates by keys that everybody has")).to_be_visible()
     expect(administrator.get_by_role("heading", name="Licence")).to_be_visible()
     expect(administrator.get_by_text("Evaluation", exact=True)).to_be_visible()
+
+
+def test_a_bundle_of_models_is_imported_or_refused_in_words(administrator: Page, api: Api, tmp_path: Path) -> None:
+    page, maker = administrator, Maker(tmp_path / "maker")
+    maker.release(1)
+    api.services.incoming._hearing = passes  # the trial itself is tested with the real engine
+    go(page, "Privacy")
+    go(page, "This appliance")
+    page.get_by_label("A bundle of models").set_input_files(maker.tar())
+    expect(page.get_by_text("vendor-1 · in use")).to_be_visible()
+    (tmp_path / "holiday.tar").write_bytes(b"no bundle at all" * 1000)
+    page.get_by_label("A bundle of models").set_input_files(tmp_path / "holiday.tar")
+    expect(page.get_by_role("status").filter(has_text="The last import was refused")).to_be_visible()
+    expect(page.get_by_text("vendor-1 · in use")).to_be_visible()
 
 
 def test_privacy_is_said_in_plain_sentences(administrator: Page) -> None:

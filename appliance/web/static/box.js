@@ -48,6 +48,8 @@ export class Box {
     const lines = answer.releases.map((each) => this.#release(each));
     const found = answer.bundles.map((each) => row(each.name, each.size_bytes === null ? "a folder on a mounted drive" : `${bytes(each.size_bytes)}, on a mounted drive`, action("Import", () => this.#import({ bundle: each.name }), "primary")));
     const state = el("p", { class: "note", role: "status" });
+    const file = el("input", { type: "file", class: "visually-hidden", id: "bundle-file", accept: ".tar", "aria-label": "A bundle of models" });
+    file.addEventListener("change", () => this.#upload(file.files[0], state));
     if (isRunning(answer.importing)) this.#follow(state);
     else setText(state, importText(answer.importing));
     const warning = "This is a build for development: it trusts model updates by keys that everybody has. Do not use it for real recordings.";
@@ -56,6 +58,8 @@ export class Box {
       ...(answer.development ? [el("p", { class: "notice" }, warning)] : []),
       rows(lines, "No release has been imported; the models that were fetched are in use."),
       ...(found.length ? [el("h3", {}, "Found on a drive"), rows(found)] : []),
+      action("Import a bundle", () => file.click()),
+      file,
       state,
     );
   }
@@ -79,6 +83,21 @@ export class Box {
     await this.show();
   }
 
+  /** It is verified while it arrives, and may be refused before all of it has. */
+  async #upload(file, line) {
+    let refusal = null;
+    const sent = api.get(RELEASES, { method: "POST", headers: { "Content-Type": "application/x-tar" }, body: file }).catch((error) => (refusal = error));
+    const over = sent.then(() => true);
+    setText(line, "Sending …");
+    while (!(await Promise.race([over, later(PROGRESS_EVERY_MS)]))) {
+      const status = await api.get(`${RELEASES}/import`).catch(() => ({})); // the sending says what is wrong
+      if (isRunning(status)) setText(line, importText(status));
+    }
+    await this.#follow(line);
+    const shown = this.root.querySelector("[role=status]");
+    if (refusal && shown && !shown.textContent) setText(shown, `${refusal.message} ${refusal.hint ?? ""}`.trim());
+  }
+
   async #import(which) {
     await api.post(RELEASES, which);
     await this.#follow(this.root.querySelector("[role=status]"));
@@ -89,7 +108,7 @@ export class Box {
       const status = await api.get(`${RELEASES}/import`);
       setText(line, importText(status));
       if (!line.isConnected || !isRunning(status)) break;
-      await new Promise((resolve) => setTimeout(resolve, PROGRESS_EVERY_MS));
+      await later(PROGRESS_EVERY_MS);
     }
     if (line.isConnected) await this.show();
   }
@@ -120,6 +139,7 @@ export class Box {
 }
 
 const limitText = (limits) => (limits?.hours_a_month ? ` of ${limits.hours_a_month}` : "");
+const later = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const isRunning = (status) => status.state === "running";
 
 function importText(status) {
