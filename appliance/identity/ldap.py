@@ -80,7 +80,7 @@ class LdapDirectory:
     def __init__(self, settings: Settings) -> None:
         check_ldap_settings(settings)
         self._settings = settings
-        self._rules = GroupRules(settings.ldap_allowed_groups, settings.ldap_admin_groups)
+        self._rules = GroupRules(settings.ldap_allowed_groups, settings.ldap_admin_groups, are_dns=True)
         self._tls = _CheckedTls(tls_context(settings.ca_file))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ldap")
 

@@ -46,10 +46,11 @@ class GroupRules(Value, frozen=True):
 
     allowed: tuple[str, ...]  # empty: everybody
     admins: tuple[str, ...]
+    are_dns: bool = False  # what the source calls a group is a DN; the settings may then name its common name alone
 
     def makes_admin(self, label: str, groups: Iterable[str]) -> bool:
         """Raises `NotInAllowedGroup`."""
-        names = {name for group in groups for name in _names_of(group)}
+        names = {name for group in groups for name in (_names_of(group) if self.are_dns else (group.casefold(),))}
         if self.allowed and not names & {group.casefold() for group in self.allowed}:
             raise NotInAllowedGroup(label)
         return bool(names & {group.casefold() for group in self.admins})

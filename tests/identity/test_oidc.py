@@ -86,6 +86,14 @@ def test_its_groups_make_administrators_and_keep_people_out(honest: Provider) ->
     assert not sign_in(honest, "bob", oidc_admin_groups=("doctors",)).is_admin
 
 
+def test_a_group_that_only_looks_like_another_makes_nobody_an_administrator(honest: Provider) -> None:
+    """At many providers people may make groups, and name them as they like."""
+    honest.bend(claims={"groups": ["cn=doctors,x"]})
+    assert not sign_in(honest, "bob", oidc_admin_groups=("doctors",)).is_admin
+    with pytest.raises(NotInAllowedGroup):
+        sign_in(honest, "bob", oidc_allowed_groups=("doctors",))
+
+
 def test_what_the_id_token_leaves_out_is_read_from_userinfo(honest: Provider) -> None:
     honest.bend(claims={"name": None, "email": None, "groups": None})
     assert sign_in(honest).name == "Ayşe Aydın"
