@@ -279,8 +279,10 @@ import_models() {
 
 install_licence() {
     [ -f "$here/licence.json" ] || return 0
+    if cmp -s "$here/licence.json" "$state/licence.json"; then say "The licence was installed already."; return; fi # and perhaps a newer one
     docker exec -i appliance appliance licence install /dev/stdin <"$here/licence.json" ||
         refuse "the licence was not installed." "The message above says why; everything else is done."
+    install -m 0600 "$here/licence.json" "$state/licence.json"
 }
 
 conclude() {

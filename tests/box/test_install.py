@@ -189,3 +189,16 @@ def test_a_signed_bundle_of_models_is_imported_by_the_appliance_once(server: Ser
     again = server.install(stick)
     assert "The models were imported already." in again.stdout
     assert server.engine.calls.count("models import -") == 2  # the one that failed, and the one that did not
+
+
+def test_a_licence_is_installed_once(server: Server, tmp_path: Path) -> None:
+    """By a later run the site may have a newer one, beside which this would be refused."""
+    (tmp_path / "licence.json").write_text("{}")
+    vendor = make_engine(tmp_path / "vendor")
+    assert make_bundle(vendor, tmp_path / "stick", "--licence", str(tmp_path / "licence.json")).returncode == 0
+    stick = Bundle(tmp_path / "stick", fingerprint_of(vendor))
+    server.engine.fail_once("exec")
+    assert "the licence was not installed" in server.trusting(stick).stderr
+    assert server.trusting(stick).returncode == 0
+    assert "The licence was installed already." in server.install(stick).stdout
+    assert server.engine.calls.count("licence install") == 2
