@@ -110,6 +110,7 @@ def _submission(request: ApiRequest, services: Services, ask: Ask, upload: Uploa
         models=ask.models,
         title=ask.title or title_of(upload.filename),
         owner=ask.workspace or caller(request).owner_id,
+        sender=caller(request).owner_id,
         priority=ask.priority or services.settings.default_priority,
         callback_url=ask.callback_url,
         privacy=ask.privacy,

@@ -28,6 +28,7 @@ class Submission(Value, frozen=True):
     idempotency_key: str | None = None
     callback_url: str | None = None
     privacy: Privacy | None = None  # set when options.private is
+    sender: str = ""  # owner id of whoever sent it; empty: its owner
     known_voices: tuple[KnownVoice, ...] = ()  # looked for among the speakers, where they are told apart
 
 

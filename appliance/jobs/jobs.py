@@ -305,6 +305,7 @@ class Jobs:
             models=tuple(model.id for model in models),
             priority=submission.priority,
             callback_url=submission.callback_url,
+            sender=submission.sender,
         )
         if self._store is None or not submission.keep:
             return self._unkept_record(new), True

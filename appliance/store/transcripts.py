@@ -58,6 +58,7 @@ class NewTranscript(Value, frozen=True):
     models: tuple[str, ...]
     priority: Priority = Priority.NORMAL
     callback_url: str | None = None  # told when the transcript ends, through `Deliveries`
+    sender: str = ""  # for the audit log, where a workspace is the owner; empty: the owner
 
 
 class Page(Value, frozen=True):
@@ -298,7 +299,7 @@ def insert_transcript(db: Database, new: NewTranscript) -> TranscriptRecord:
     if new.options.private:
         db.conn.execute("INSERT INTO private_transcripts (transcript_id) VALUES (?)", (found["id"],))
     index_title(db, found["id"], new.title)
-    append_audit(db, "transcript.created", new.owner, str(found["id"]))
+    append_audit(db, "transcript.created", new.sender or new.owner, str(found["id"]))
     return read_record(found)
 
 

@@ -199,6 +199,7 @@ def test_the_audit_log_tells_who_was_let_in_and_where_a_transcript_went(api: Api
     made = send(team["owner"], wav)
     team["owner"].patch(f"/api/v1/transcripts/{made['id']}/", json={"revision": 0, "workspace": team.id})
     editor = team.people["editor"].id
+    sent = send(team["editor"], wav, workspace=team.id)
     team["owner"].put(f"{WORKSPACES}/{team.id}/members/{editor}", json={"role": "viewer"})
     team["owner"].delete(f"{WORKSPACES}/{team.id}/members/{editor}")
     told = api.run(api.services.store.audit.page(after=0, limit=10_000))
@@ -206,3 +207,5 @@ def test_the_audit_log_tells_who_was_let_in_and_where_a_transcript_went(api: Api
     assert of_editor == ["member.added", "member.changed", "member.removed"]
     [moved] = [entry for entry in told if entry.event == "transcript.moved" and entry.subject == str(made["id"])]
     assert moved.facts["owner"] == team.id
+    [created] = [entry for entry in told if entry.event == "transcript.created" and entry.subject == str(sent["id"])]
+    assert created.actor == editor
