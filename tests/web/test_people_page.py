@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.store import UNLIMITED, own_reach
+from appliance.updates.roots import add_site_root
 from tests.api.conftest import Api, settings_for, start, tone
 from tests.api.test_releases import passes
 from tests.updates.making import Maker
@@ -215,6 +216,17 @@ def test_a_bundle_of_models_is_imported_or_refused_in_words(administrator: Page,
     expect(page.get_by_role("status").filter(has_text="The last import was refused")).to_be_visible()
     expect(page.get_by_text("vendor-1 · in use")).to_be_visible()
 
+    expect(page.get_by_role("button", name="Import one of our own")).to_have_count(0)
+    ours = Maker(tmp_path / "ours")
+    ours.release(1, model_id="site/court")
+    add_site_root(api.services.settings.models_dir, ours.anchor)
+    go(page, "Privacy")
+    go(page, "This appliance")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Import one of our own").click()
+    chooser.value.set_files(ours.tar())
+    expect(page.get_by_text("site-1 · in use")).to_be_visible()
+
 
 def test_privacy_is_said_in_plain_sentences(administrator: Page) -> None:
     go(administrator, "Privacy")
@@ -237,7 +249,9 @@ def test_a_second_factor_is_switched_on_and_asked_for(administrator: Page, api: 
     expect(page.get_by_text("Signing in asks for a code")).to_be_visible()
 
     page.locator("#menu summary").click()
+    expect(page.locator("#banner")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("#banner")).to_be_hidden()
     door = page.locator("#door-view")
     door.get_by_label("Name or e-mail address").fill("ada@example.org")
     door.get_by_label("Password").fill("wrong password entirely")

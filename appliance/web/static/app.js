@@ -120,6 +120,7 @@ function leave(problem) {
   shelf.clear();
   byId("desk-view").replaceChildren();
   byId("transcript-view").replaceChildren();
+  byId("banner").hidden = true;
   reveal("door");
   return hadKey ? door.showKey(problem) : door.show(problem);
 }

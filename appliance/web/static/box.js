@@ -49,7 +49,12 @@ export class Box {
     const found = answer.bundles.map((each) => row(each.name, each.size_bytes === null ? "a folder on a mounted drive" : `${bytes(each.size_bytes)}, on a mounted drive`, action("Import", () => this.#import({ bundle: each.name }), "primary")));
     const state = el("p", { class: "note", role: "status" });
     const file = el("input", { type: "file", class: "visually-hidden", id: "bundle-file", accept: ".tar", "aria-label": "A bundle of models" });
-    file.addEventListener("change", () => this.#upload(file.files[0], state));
+    let channel = "vendor";
+    const pick = (which) => {
+      channel = which;
+      file.click();
+    };
+    file.addEventListener("change", () => this.#upload(file.files[0], channel, state));
     if (isRunning(answer.importing)) this.#follow(state);
     else setText(state, importText(answer.importing));
     const warning = "This is a build for development: it trusts model updates by keys that everybody has. Do not use it for real recordings.";
@@ -58,7 +63,7 @@ export class Box {
       ...(answer.development ? [el("p", { class: "notice" }, warning)] : []),
       rows(lines, "No release has been imported; the models that were fetched are in use."),
       ...(found.length ? [el("h3", {}, "Found on a drive"), rows(found)] : []),
-      action("Import a bundle", () => file.click()),
+      el("div", { class: "inline" }, action("Import a bundle", () => pick("vendor")), answer.site_root && action("Import one of our own", () => pick("site"))),
       file,
       state,
     );
@@ -84,9 +89,9 @@ export class Box {
   }
 
   /** It is verified while it arrives, and may be refused before all of it has. */
-  async #upload(file, line) {
+  async #upload(file, channel, line) {
     let refusal = null;
-    const sent = api.get(RELEASES, { method: "POST", headers: { "Content-Type": "application/x-tar" }, body: file }).catch((error) => (refusal = error));
+    const sent = api.get(`${RELEASES}?channel=${channel}`, { method: "POST", headers: { "Content-Type": "application/x-tar" }, body: file }).catch((error) => (refusal = error));
     const over = sent.then(() => true);
     setText(line, "Sending …");
     while (!(await Promise.race([over, later(PROGRESS_EVERY_MS)]))) {
