@@ -15,6 +15,7 @@ import typer
 from appliance.errors import ApplianceError, InvalidRequest
 from appliance.updates.release import Canary
 from appliance.updates.repository import Repository, plan_model
+from appliance.updates.roots import check_root, is_development, vendor_root
 from appliance.updates.signing import Keys, development_keys, load_keys, make_vendor_keys
 
 THRESHOLD = 2  # of the three root keys
@@ -80,6 +81,15 @@ def renew(folder: Folder, keys: KeyFolders = None, development: Development = Fa
     repository, signing = Repository(folder), _keys(keys, development, passphrase)
     root = repository.renew_root(signing)
     print(f"root {root}, release {repository.release(repository.plan(), signing)}")
+
+
+@app.command("check-release")
+def check_release() -> None:
+    """Fail while the root built into the appliance is the one for development."""
+    if is_development(vendor_root()):
+        hint = "Put the vendor's 1.root.json in the place of appliance/updates/roots/vendor.json (docs/model-updates.md)."
+        raise InvalidRequest("The root for development is built in: anybody could sign models for this release.", hint)
+    print(f"Built in: {check_root(vendor_root())}.")
 
 
 def _keys(folders: list[Path] | None, development: bool, passphrase: str) -> Keys:
