@@ -23,7 +23,7 @@ from tests.web.conftest import browser, context, page
 
 __all__ = ["browser", "context", "page"]
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(900)]  # memory dumps, and a minute of waiting
 
 DONE_TIMEOUT_MS = 240_000
 AFTER_ACKNOWLEDGEMENT_S = 60.0
