@@ -45,7 +45,8 @@ uv=$(find_uv)
 if [ "$tests" = yes ]; then
     # Debian starts a server of its own for slapd; the tests start theirs
     [ "$(id -u)" != 0 ] || echo "slapd slapd/no_configuration boolean true" | debconf-set-selections 2>/dev/null || true
-    debian_packages ffmpeg espeak-ng strace chromium iproute2 util-linux poppler-utils slapd ||
+    debian_packages ffmpeg espeak-ng strace chromium iproute2 mount procps util-linux slapd pebble libnss3-tools openssl \
+        openssh-client zstd ||
         say "going on without them: tests that need one of these say so and are skipped"
     "$uv" sync --quiet --locked
 elif [ ! -x .venv/bin/mypy ]; then  # leave a developer's environment as it is
