@@ -257,7 +257,7 @@ class NoPrivateHere(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__(
-            "A private transcript cannot be the answer to this call: its text would pass through the appliance's answer in the clear.",
+            "A private transcript cannot be the answer to this call: its text would be in the answer, in the clear.",
             "Send it to POST /api/v1/transcripts/ with 'private=true', and fetch …/result/ when it is completed.",
             param="private",
         )
