@@ -142,9 +142,9 @@ async def test_an_entry_and_what_it_tells_of_happen_together_or_not_at_all(store
 async def test_many_at_once_are_one_chain_and_cheap(store: Store) -> None:
     """Those that come while one is being written share the next transaction."""
     count = 2 * PAGE_ENTRIES + 5
-    began = time.perf_counter()
+    began_s = time.process_time()  # of the processor: other tests run beside this one
     await asyncio.gather(*(store.audit.record("session.opened", f"person_{n:x}", method="password") for n in range(count)))
-    each_ms = (time.perf_counter() - began) * 1000 / count
+    each_ms = (time.process_time() - began_s) * 1000 / count
     print(f"{each_ms:.3f} ms an entry, {count} at once")
     lines = await exported(store.audit.lines())
     assert verify(lines).head.sequence == len(lines) == count
@@ -152,10 +152,10 @@ async def test_many_at_once_are_one_chain_and_cheap(store: Store) -> None:
 
 
 async def test_without_room_the_log_waits_in_memory_and_nobody_is_locked_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def limit_pages(pages: int) -> None:
-        store._writer._db.conn.execute(f"PRAGMA max_page_count = {pages}")
+    async def limit_pages(pages: int) -> None:
+        await store._writer.run_bare(lambda db: db.conn.execute(f"PRAGMA max_page_count = {pages}").fetchall())
 
-    limit_pages(1)  # what there is: not a page more
+    await limit_pages(1)  # what there is: not a page more
     for n in range(200):
         await store.audit.record("session.opened", f"person_{n:x}", method="password")
     written = (await store.audit.head()).sequence
@@ -164,7 +164,7 @@ async def test_without_room_the_log_waits_in_memory_and_nobody_is_locked_out(sto
         patch.setattr("appliance.store.journal.MAX_PENDING", 10)
         with pytest.raises(DiskFull):
             await store.audit.record("session.opened", "person_1", method="password")
-    limit_pages(2**30)
+    await limit_pages(2**30)
     await store.audit.record("session.opened", "person_ff", method="password")
     lines = await exported(store.audit.lines())
     assert verify(lines).head.sequence == 201, "nothing was forgotten, and in its order"
