@@ -9,6 +9,7 @@ from typing import Final
 from appliance.export.subtitles import Cue
 
 RIGHT_TO_LEFT: Final = "\u202b{}\u202c"  # players assume left to right and would put the full stop on the wrong side
+LETTERS: Final = ("Lu", "Ll", "Lt", "Lo")
 
 
 def render_srt(cues: Iterable[Cue]) -> str:
@@ -29,5 +30,6 @@ def _line(text: str) -> str:
 
 
 def _is_right_to_left(text: str) -> bool:
-    """By the first letter that has a direction."""
-    return next((kind != "L" for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), False)
+    """By its first letter."""
+    letters = (char for char in text if unicodedata.category(char) in LETTERS)
+    return unicodedata.bidirectional(next(letters, " ")) in ("R", "AL")

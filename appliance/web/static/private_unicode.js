@@ -51,13 +51,10 @@ export function width(text) {
   return columns;
 }
 
-/** By the first letter that has a direction. */
+/** By its first letter. */
 export function isRightToLeft(text) {
-  for (const char of text) {
-    if (isIn(rightToLeft, char.codePointAt(0))) return true;
-    if (/[\p{L}\p{Mc}\p{Nl}]/u.test(char)) return false;
-  }
-  return false;
+  const letter = text.match(/[\p{Lu}\p{Ll}\p{Lt}\p{Lo}]/u);
+  return letter !== null && isIn(rightToLeft, letter[0].codePointAt(0));
 }
 
 // --- spaces, as Python counts them ---
