@@ -42,6 +42,18 @@ class KeyAnswer(Value, frozen=True):
     last_used_at: datetime | None
 
 
+class KeyOwner(Value, frozen=True):
+    name: str
+    email: str
+
+
+class KeyInUse(Value, frozen=True):
+    """To whoever holds a key: as whom they act with it, which its letters do not say."""
+
+    name: str
+    owner: KeyOwner | None  # whose what they send becomes; none: a key of the site, which owns it itself
+
+
 class LinkAnswer(Value, frozen=True):
     """Shown once: hand it over yourself, no mail is sent."""
 

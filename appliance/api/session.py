@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from litestar import Response, delete, get, post
+from msgspec import structs
 
-from appliance.api.auth import PUBLIC, SIGNED_IN, caller
+from appliance.api.auth import PUBLIC, SIGNED_IN, authenticate, caller
 from appliance.api.json_body import read_json
 from appliance.api.json_schema import json_body
+from appliance.api.people_answers import KeyInUse, KeyOwner
 from appliance.api.services import ApiRequest, services_of
 from appliance.api.session_guard import check_own_page, forgotten_cookie, session_secret
 from appliance.api.sign_in import (
@@ -19,7 +21,7 @@ from appliance.api.sign_in import (
     open_session,
 )
 from appliance.domain import Value
-from appliance.errors import WrongCredentials
+from appliance.errors import Unauthorized, WrongCredentials
 from appliance.store import Person
 
 TAGS = ["Session"]
@@ -38,8 +40,21 @@ class Confirmation(Value, frozen=True, forbid_unknown_fields=True):
 
 @get(PATH, opt=PUBLIC, tags=TAGS, summary="Who is signed in, and the token that changes need")
 async def read_session(request: ApiRequest) -> SessionAnswer:
-    """Answers everybody; a cookie that is not valid any more is like none."""
-    return await describe_session(request, session_secret(request))
+    """Answers everybody; a cookie or a key that is not valid any more is like none. A key is also told whose it is."""
+    answer = await describe_session(request, session_secret(request))
+    return structs.replace(answer, key=await _key_in_use(request))
+
+
+async def _key_in_use(request: ApiRequest) -> KeyInUse | None:
+    services = services_of(request)
+    try:
+        key = await authenticate(request.headers.get("authorization"), services.store.keys)
+    except Unauthorized:
+        return None
+    if key.person_id is None:
+        return KeyInUse(key.name, None)
+    owner = await services.store.people.get(key.person_id)
+    return KeyInUse(key.name, KeyOwner(owner.name, owner.email))
 
 
 @post(PATH, opt=PUBLIC, tags=TAGS, status_code=200, operation_class=json_body(SignIn), summary="Sign in")

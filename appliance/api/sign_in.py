@@ -12,7 +12,7 @@ from litestar.datastructures import Cookie
 
 from appliance.api.auth import Caller, caller_of_session
 from appliance.api.known_browsers import known_cookie, origin_of_attempt
-from appliance.api.people_answers import PersonAnswer, SessionEntry, person_answer, session_entry
+from appliance.api.people_answers import KeyInUse, PersonAnswer, SessionEntry, person_answer, session_entry
 from appliance.api.services import ApiRequest, Services, services_of
 from appliance.api.session_guard import RECENT, csrf_token, session_cookie, session_secret
 from appliance.domain import Value
@@ -30,6 +30,7 @@ class SessionAnswer(Value, frozen=True):
     scopes: tuple[Scope, ...] = ()
     recent_until: datetime | None = None  # until then no password is asked again
     session: SessionEntry | None = None
+    key: KeyInUse | None = None  # the one in the header Authorization, which wins over a cookie everywhere
 
 
 class Opened(NamedTuple):

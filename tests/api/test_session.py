@@ -8,7 +8,7 @@ import pytest
 from sqlite_utils import Database
 
 from appliance.api.throttle import Throttle
-from appliance.store import Person, PersonRole
+from appliance.store import Person, PersonRole, Scope
 from tests.api.conftest import Api
 from tests.api.people import PASSWORD, Browser, anonymous, new_login, new_person, signed_in
 
@@ -37,6 +37,22 @@ def test_who_is_not_signed_in_learns_only_that(browser: Browser) -> None:
     body = answer.json()
     assert (body["signed_in"], body["csrf_token"], body["person"], body["scopes"]) == (False, None, None, [])
     assert code_of(browser.client.get("/api/v1/me")) == (401, "unauthorized")
+
+
+def test_a_key_is_told_as_whom_it_acts(api: Api, browser: Browser, login: Person) -> None:
+    """The page says so before it uses the key of a link, and while it does."""
+    own, secret = api.run(api.services.store.keys.create("Archive", (Scope.TRANSCRIBE,), None, login.id))
+
+    def told(value: str) -> object:
+        body = browser.client.get(SESSION, headers={"Authorization": f"Bearer {value}"}).json()
+        assert not body["signed_in"]
+        return body["key"]
+
+    assert told(api.secret) == {"name": "test", "owner": None}
+    assert told(secret) == {"name": "Archive", "owner": {"name": login.name, "email": login.email}}
+    api.run(api.services.store.keys.revoke(own.id))
+    assert told(secret) is None
+    assert browser.client.get(SESSION).json()["key"] is None
 
 
 def test_a_password_opens_a_session_and_signing_out_ends_it(browser: Browser, login: Person) -> None:

@@ -19,7 +19,7 @@ from playwright.sync_api import BrowserContext, Download, Page, expect
 from appliance.crypto.envelope import read_envelope, unlock
 from tests.recordings import telephone_call
 from tests.served import Served, serve
-from tests.web.conftest import browser, context, page
+from tests.web.conftest import browser, context, enter_by_link, page
 
 __all__ = ["browser", "context", "page"]
 
@@ -88,7 +88,7 @@ def finished(client: httpx.Client, slug: str) -> dict[str, Any]:
 
 def send_privately(page: Page, served: Served) -> str:
     """Through the page; returns the slug once the text is on the screen."""
-    page.goto(f"{served.url.replace('127.0.0.1', 'localhost')}/#key={served.key}")
+    enter_by_link(page, f"{served.url.replace('127.0.0.1', 'localhost')}/", served.key)
     expect(page.locator("#model option").first).not_to_have_text("Default")
     page.get_by_label("Private: only your password").check()
     page.locator("#files").set_input_files(telephone_call())
@@ -191,7 +191,7 @@ def test_a_private_transcript_is_readable_by_its_person_only(  # noqa: PLR0915 (
 
         # A tab that is behind does not write over what another one stored
         second = context.new_page()
-        second.goto(f"{served.url.replace('127.0.0.1', 'localhost')}/#key={served.key}")
+        enter_by_link(second, f"{served.url.replace('127.0.0.1', 'localhost')}/", served.key)
         second.goto(f"{served.url.replace('127.0.0.1', 'localhost')}/#t/{slug}")
         unlock_with(second, "five different small words")
         second.locator(".changes").get_by_role("button", name="Rename").click()

@@ -67,6 +67,12 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def signed_in(page: Page, standin: Standin) -> Page:
-    page.goto(f"{standin.url}#key={KEY}")
-    page.locator("#compose-view").wait_for()
+    enter_by_link(page, standin.url)
     return page
+
+
+def enter_by_link(page: Page, url: str, key: str = KEY) -> None:
+    """As after `make run`: by a link with a key, which is asked about first."""
+    page.goto(f"{url}#key={key}")
+    page.get_by_role("button", name="Continue").click()
+    page.locator("#compose-view").wait_for()

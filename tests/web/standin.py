@@ -32,6 +32,7 @@ class Standin:
         self.upload_gate = threading.Event()  # an upload is read to the half until this is set
         self.upload_gate.set()
         self.requests: list[str] = []
+        self.key_in_use: Json = {"name": "make run", "owner": None}
         self.forbidden: set[str] = set()  # paths the key lacks the scope for
         self._events: dict[str, asyncio.Queue[tuple[str, Json] | None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -105,8 +106,9 @@ class Standin:
             return {"object": "list", "data": [], "models": answers}
 
         @get("/api/v1/session")
-        async def session() -> Json:
-            return {"signed_in": False, "setup_needed": False, "csrf_token": None, "person": None, "scopes": []}
+        async def session(request: Request[Any, Any, Any]) -> Json:
+            key = self.key_in_use if request.headers.get("Authorization") == f"Bearer {KEY}" else None
+            return {"signed_in": False, "setup_needed": False, "csrf_token": None, "person": None, "scopes": [], "key": key}
 
         @get("/v1/licence")
         async def licence() -> Json:

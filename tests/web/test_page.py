@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.web import talk
+from tests.web.conftest import enter_by_link
 from tests.web.standin import KEY, Standin
 
 pytestmark = pytest.mark.slow
@@ -57,10 +58,45 @@ def test_the_key_is_asked_for_and_kept_in_this_tab_only(page: Page, standin: Sta
 
 def test_a_key_in_the_address_is_taken_over_and_removed(page: Page, standin: Standin) -> None:
     page.goto(f"{standin.url}#key={KEY}")
-    expect(page.locator("#compose-view")).to_be_visible()
+    expect(page.get_by_role("heading", name="Open with this key?")).to_be_focused()
     assert KEY not in page.url
     page.go_back()
     assert KEY not in page.url
+
+
+def test_a_link_with_a_key_opens_nothing_before_somebody_has_said_so(page: Page, standin: Standin) -> None:
+    """An attacker's link would have recordings sent into the attacker's account."""
+    standin.key_in_use = {"name": "Archive", "owner": {"name": "Mallory", "email": "mallory@example.org"}}
+    page.goto(f"{standin.url}#key={KEY}")
+    expect(page.locator(".offered-key")).to_have_text("Archiveof Mallory (mallory@example.org)")
+    page.keyboard.press("Enter")  # whoever has just typed the address
+    assert page.evaluate("() => sessionStorage.length") == 0
+    assert not [request for request in standin.requests if "transcripts" in request]
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Continue")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#compose-view")).to_be_visible()
+    expect(page.locator("#on-behalf-text")).to_contain_text("You work as Mallory (mallory@example.org)")
+    page.reload()
+    expect(page.locator("#on-behalf-text")).to_contain_text("You work as Mallory (mallory@example.org)")
+
+
+def test_signing_in_instead_forgets_the_key_of_the_link(page: Page, standin: Standin) -> None:
+    page.goto(f"{standin.url}#key={KEY}")
+    page.get_by_role("button", name="Sign in instead").click()
+    expect(page.get_by_label("Name or e-mail address")).to_be_focused()
+    page.reload()
+    expect(page.get_by_label("Name or e-mail address")).to_be_focused()
+
+
+def test_a_link_with_another_key_does_not_take_the_place_of_the_one_in_use(signed_in: Page, standin: Standin) -> None:
+    signed_in.goto(f"{standin.url}#key=stt_another")
+    expect(signed_in.locator("#unused-key")).to_contain_text("this tab works with another one")
+    expect(signed_in.locator("#on-behalf-text")).to_have_text(
+        "You work with the API key “make run”. Whoever has it can read what you add."
+    )
+    signed_in.goto(f"{standin.url}#key={KEY}")
+    expect(signed_in.locator("#unused-key")).to_be_hidden()
 
 
 def test_a_wrong_key_is_said_and_forgotten(page: Page, standin: Standin) -> None:
@@ -202,7 +238,7 @@ def test_a_title_is_changed_and_an_edit_of_somebody_else_is_not_written_over(sig
 def test_a_key_that_may_only_read_is_told_so(page: Page, standin: Standin) -> None:
     standin.forbidden.add("/v1/models")
     standin.put(talk.record("open", "Ward round"))
-    page.goto(f"{standin.url}#key={KEY}")
+    enter_by_link(page, standin.url)
     expect(page.locator("#not-allowed")).to_have_text("This key may read transcripts, but not send recordings.")
     expect(page.locator("#drop")).to_be_hidden()
     expect(page.locator("#shelf-list li")).to_have_count(1)
@@ -325,7 +361,7 @@ def test_a_phone_shows_everything_without_sideways_scrolling(browser: Browser, s
     standin.put(talk.record("small", "Averyveryveryveryveryveryveryverylongnamewithoutanyspaces.mp3"))
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
-    page.goto(f"{standin.url}#key={KEY}")
+    enter_by_link(page, standin.url)
     for address in ("#", "#t/small"):
         page.goto(f"{standin.url}{address}")
         page.locator("#compose-view:visible, .paragraph").first.wait_for()

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.recordings import telephone_call
 from tests.served import serve
+from tests.web.conftest import enter_by_link
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -17,7 +18,7 @@ DONE_TIMEOUT_MS = 240_000
 
 def test_a_telephone_call_is_dropped_in_read_and_deleted(page: Page, tmp_path: Path) -> None:
     with serve(tmp_path) as served:
-        page.goto(f"{served.url}/#key={served.key}")
+        enter_by_link(page, f"{served.url}/", served.key)
         expect(page.locator("#model option").first).not_to_have_text("Default")
         page.locator("#files").set_input_files(telephone_call())
         expect(page.locator("#transcript-title")).to_have_text("sample")

@@ -67,6 +67,7 @@ def test_a_link_with_a_key_does_not_take_the_place_of_who_is_signed_in(api: Api,
         administrator.wait_for_function("() => location.hash === ''")
         expect(administrator.get_by_role("heading", name="Who said what?")).to_be_visible()
         expect(administrator.locator("#menu-name")).to_have_text("Ada Lovelace")
+        expect(administrator.locator("#unused-key")).to_contain_text("you are signed in as Ada Lovelace")
         assert api.secret not in administrator.url
         assert administrator.evaluate("() => sessionStorage.length") == 0
 

@@ -63,6 +63,11 @@ export async function readSession() {
   return adopt(await (await attempt("/api/v1/session", {})).json());
 }
 
+/** Name and owner of a key that is not used yet; null when the appliance does not know it. */
+export async function lookAtKey(key) {
+  return (await json("/api/v1/session", { headers: { Authorization: `Bearer ${key}` }, credentials: "omit" })).key;
+}
+
 /** A call whose answer is a new session: signing in, a new password, another second factor. */
 export async function enter(path, body) {
   return adopt(await post(path, body));

@@ -4,13 +4,13 @@ import { Account } from "./account.js";
 import * as api from "./api.js";
 import { Box } from "./box.js";
 import { Compose } from "./compose.js";
-import { Door, takeErrorFromAddress, takeLinkFromAddress } from "./door.js";
+import { Door, UNKNOWN_KEY, takeErrorFromAddress, takeLinkFromAddress } from "./door.js";
 import { announce, byId, setText } from "./dom.js";
-import { currentKey, forgetKey, keepKey, takeKeyFromAddress } from "./key.js";
+import { currentKey, forgetKey, takeKeyFromAddress } from "./key.js";
 import { People } from "./people.js";
 import { forgetAll } from "./private.js";
 import { Privacy } from "./privacy.js";
-import { forgetSession, isAdministrator, isIn, person } from "./session.js";
+import { forgetSession, isAdministrator, isIn, keyInUse, person } from "./session.js";
 import { Shelf } from "./shelf.js";
 import { Teams } from "./teams.js";
 import { TranscriptView } from "./transcript.js";
@@ -79,12 +79,20 @@ async function showDesk(Desk) {
 
 async function prepare() {
   ready = true;
-  setText(byId("menu-name"), person()?.name ?? "Key");
+  setText(byId("menu-name"), person()?.name ?? "");
+  setText(byId("on-behalf-text"), onWhoseBehalf());
   try {
     await Promise.all([compose.loadChoices(), shelf.load(), showNotices()]);
   } catch (error) {
     onProblem(error, () => setText(byId("shelf-note"), `${error.message} ${error.hint}`));
   }
+}
+
+function onWhoseBehalf() {
+  const { name, owner } = keyInUse() ?? {}; // nothing when the appliance did not answer
+  if (!name) return "You work with an API key.";
+  if (owner) return `You work as ${owner.name} (${owner.email}), with the API key “${name}”.`;
+  return `You work with the API key “${name}”. Whoever has it can read what you add.`;
 }
 
 /** What the licence has to say concerns administrators, and everybody once nothing new may be sent. */
@@ -98,9 +106,13 @@ async function showNotices() {
 // --- the door ---
 
 function showDoor(problem, link = null) {
+  showDoorView();
+  return door.show(problem, link);
+}
+
+function showDoorView() {
   document.title = "Transcripts";
   reveal("door");
-  return door.show(problem, link);
 }
 
 function enter() {
@@ -120,7 +132,7 @@ function leave(problem) {
   shelf.clear();
   byId("desk-view").replaceChildren();
   byId("transcript-view").replaceChildren();
-  byId("banner").hidden = true;
+  for (const id of ["banner", "unused-key"]) byId(id).hidden = true;
   reveal("door");
   return hadKey ? door.showKey(problem) : door.show(problem);
 }
@@ -138,7 +150,7 @@ function onProblem(error, showHere) {
   if (error.status === undefined) throw error;
   if (error.status !== 401) return showHere();
   if (!isIn()) return undefined; // said already
-  return leave(currentKey() ? "The appliance does not know this key. It may have been revoked." : `${error.message} ${error.hint}`);
+  return leave(currentKey() ? UNKNOWN_KEY : `${error.message} ${error.hint}`);
 }
 
 function onAccepted(accepted, last) {
@@ -166,17 +178,20 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-/** A link with a key never takes the place of who is in: what they send would belong to whoever made the link. */
-function openWith(key) {
-  if (!key || isIn()) return;
-  keepKey(key);
-  ready = false;
+/** A link with a key never takes the place of who is in, nor opens anything unasked: what they send would belong to whoever made it. */
+async function arrive(key) {
+  byId("unused-key").hidden = !key || !isIn() || key === currentKey();
+  setText(byId("unused-key"), byId("unused-key").hidden ? "" : unusedKey());
+  if (!key || isIn()) return route();
+  showDoorView();
+  return door.offerKey(key);
 }
 
-window.addEventListener("hashchange", () => {
-  openWith(takeKeyFromAddress());
-  route();
-});
-if (!currentKey()) await api.readSession().catch(() => {});
-openWith(offeredKey);
-route();
+function unusedKey() {
+  if (person()) return `The key of that link is not used: you are signed in as ${person().name}. To use it, sign out first.`;
+  return "The key of that link is not used: this tab works with another one. To use it, forget that one first.";
+}
+
+window.addEventListener("hashchange", () => arrive(takeKeyFromAddress()));
+await api.readSession().catch(() => {});
+arrive(offeredKey);

@@ -3,9 +3,10 @@
 
 import * as api from "./api.js";
 import { el, setText } from "./dom.js";
-import { keepKey } from "./key.js";
-import { setupNeeded } from "./session.js";
+import { forgetKey, keepKey } from "./key.js";
+import { keyInUse, setupNeeded } from "./session.js";
 
+export const UNKNOWN_KEY = "The appliance does not know this key. It may have been revoked.";
 const LINK = /^#(setup|invitation|password)\/([\w-]+)$/;
 const PASSWORD = { type: "password", required: true, minlength: "12", maxlength: "256" };
 const OPENS_WITH = { setup: "/api/v1/setup", invitation: "/api/v1/invitations/accept", password: "/api/v1/password" };
@@ -97,14 +98,44 @@ export class Door {
   showKey(problem = "") {
     const key = field("API key", { type: "password", autocomplete: "off", spellcheck: "false", placeholder: "stt_…", required: true });
     const form = this.#form("Open", [key], async () => {
-      keepKey(key.value());
-      this.onOpened();
+      await this.#openWithKey(key.value());
     });
     const hint = el("p", { class: "fine-print" }, "Kept in this tab only, and forgotten when you close it.");
     const back = el("div", { class: "other-ways" }, el("button", { type: "button", class: "quiet", onclick: () => this.show() }, "Sign in with a password"));
     this.#fill("Open with a key", "For programs, and for whoever runs this appliance: it is made with “appliance keys create”.", form, problem);
     form.append(hint);
     form.after(back);
+  }
+
+  /** Asks before the key of a link opens anything: whoever made the link would own what is sent with it. */
+  async offerKey(key) {
+    const known = await api.lookAtKey(key).catch((error) => error);
+    if (known instanceof Error) return this.show(`${known.message} ${known.hint}`);
+    if (!known) return this.showKey(UNKNOWN_KEY);
+    const form = this.#form("Continue", [], () => this.#openWithKey(key));
+    const title = el("h1", { id: "door-title", tabindex: "-1" }, "Open with this key?");
+    this.root.replaceChildren(
+      title,
+      el("p", {}, "This link opens the appliance with an API key:"),
+      el("p", { class: "offered-key" }, el("strong", {}, known.name), ...ownerOf(known)),
+      el("p", {}, `${belongingOf(known)} Continue only if you made this link yourself or expected it.`),
+      form,
+      el("div", { class: "other-ways" }, el("button", { type: "button", class: "quiet", onclick: () => this.show() }, "Sign in instead")),
+    );
+    title.focus(); // not the button: a stray Enter must not answer
+    return undefined;
+  }
+
+  async #openWithKey(key) {
+    keepKey(key);
+    try {
+      await api.readSession();
+      if (!keyInUse()) throw new Error(UNKNOWN_KEY);
+    } catch (error) {
+      forgetKey();
+      throw error;
+    }
+    this.onOpened();
   }
 
   // --- one-time links ---
@@ -204,6 +235,12 @@ function complaint(input) {
 function directoryChoice(name) {
   return el("label", { class: "check" }, el("input", { type: "checkbox", id: "use-directory" }), `This is my account in ${name}`);
 }
+
+/** Whom a name alone could feign, the address tells. */
+const ownerOf = ({ owner }) => (owner ? [el("span", {}, `of ${owner.name} (${owner.email})`)] : []);
+
+const belongingOf = ({ owner }) =>
+  owner ? `Recordings you add belong to ${owner.name}, who can read them.` : "It is nobody’s own: whoever has it can read the recordings you add.";
 
 function titleOf({ purpose, email }) {
   if (purpose === "setup") return ["Welcome", "You will be the first administrator: you invite the others, and look after this appliance."];

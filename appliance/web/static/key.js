@@ -4,10 +4,10 @@ const SLOT = "appliance-key";
 
 /** Removes `#key=…` from the address at once, before anything else can see it. Returns the key, or "". */
 export function takeKeyFromAddress() {
-  const match = /^#key=([^&]+)/.exec(location.hash);
+  const match = /^#key=([\w-]+)/.exec(location.hash);
   if (!match) return "";
   history.replaceState(null, "", location.pathname + location.search);
-  return decodeURIComponent(match[1]);
+  return match[1];
 }
 
 export const currentKey = () => sessionStorage.getItem(SLOT) ?? "";

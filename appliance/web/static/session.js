@@ -2,7 +2,7 @@
 
 import { currentKey } from "./key.js";
 
-const NOBODY = { signed_in: false, setup_needed: false, csrf_token: null, person: null, scopes: [] };
+const NOBODY = { signed_in: false, setup_needed: false, csrf_token: null, person: null, scopes: [], key: null };
 const SAFE = ["GET", "HEAD"];
 
 let state = NOBODY;
@@ -11,6 +11,8 @@ export const adopt = (answer) => (state = answer);
 export const forgetSession = () => (state = NOBODY);
 export const setupNeeded = () => state.setup_needed;
 export const person = () => (currentKey() ? null : state.person);
+/** Name and owner of this tab's key; null without one, and for one that the appliance does not know. */
+export const keyInUse = () => (currentKey() ? state.key : null);
 export const isIn = () => Boolean(currentKey()) || state.signed_in;
 export const isAdministrator = () => person()?.role === "admin";
 
