@@ -180,7 +180,16 @@ write_files() {
     install -m 0755 "$here/install.sh" "$to/install.sh"
     install -m 0644 "$here/BUNDLE" "$to/BUNDLE"
     install -m 0600 "$here/vendor.pub" "$state/vendor.pub"
+    make_folders
     write_command
+}
+
+# What the container sees of this server: bundles of models, and files that settings name. Made once; a stick may be mounted there.
+make_folders() {
+    [ -d "$to/bundles" ] || install -d -m 0755 "$to/bundles"
+    [ ! -d "$to/files" ] || return 0
+    install -d -m 0750 "$to/files"
+    [ "$(id -u)" != 0 ] || chgrp 10001 "$to/files"
 }
 
 remember_image() { # to roll back to
@@ -204,7 +213,7 @@ if [ -t 0 ] && [ -t 1 ]; then terminal=-it; fi
 image=$(sed -n "s/^APPLIANCE_IMAGE='\(.*\)'/\1/p" "$here/.env")
 exec docker run --rm "$terminal" --network none --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
     --user 10001:10001 --env-file "$here/settings.env" -e APPLIANCE_DEVICE=cpu \
-    -v appliance_data:/data -v "$here/backups:/backups" "$image" "$@"
+    -v appliance_data:/data -v "$here/backups:/backups" -v "$here/files:/files:ro" "$image" "$@"
 EOF
     chmod 0755 "$to/appliance"
 }

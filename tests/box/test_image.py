@@ -10,8 +10,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
 from ruamel.yaml import YAML
+
+from appliance.updates.repository import Repository
+from appliance.updates.roots import DEVELOPMENT, vendor_root
+from appliance.updates.signing import make_vendor_keys
+from licence.keys import DEVELOPMENT_KEY_IDS, TrustedKeys, public_key_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKERFILE = ROOT / "docker/Dockerfile.cuda"
@@ -134,3 +142,49 @@ def test_the_papers_name_every_package_and_its_licence(tmp_path: Path) -> None:
     licences = (tmp_path / "papers/licences.txt").read_text()
     assert re.search(r"^litestar \S+: MIT", licences, re.M)
     assert not re.search(r"^ctranslate2 \S+: *$", licences, re.M)
+
+
+@pytest.mark.parametrize("name", ["gpu", "gpus", "cpu"])
+def test_what_the_container_sees_of_the_server_it_can_only_read(name: str) -> None:
+    service = services()[name]
+    mounts = {target: (source, mode) for source, target, mode in (volume.split(":") for volume in service["volumes"][2:])}
+    assert mounts == {"/bundles": ("./bundles", "ro"), "/files": ("./files", "ro")}
+    assert service["environment"]["APPLIANCE_BUNDLE_DIR"] == "/bundles"
+
+
+LICENCE_KEYS = (ROOT / "licence/keys.json").read_bytes()
+OWN_KEYS = TrustedKeys(*(public_key_of(Ed25519PrivateKey.generate()) for _ in range(2)))
+
+
+def check_release(folder: Path, keys: bytes, root: bytes) -> subprocess.CompletedProcess[str]:
+    (folder / "keys.json").write_bytes(keys)
+    (folder / "vendor.json").write_bytes(root)
+    return run(sys.executable, "-I", "docker/check_release.py", folder / "keys.json", folder / "vendor.json")
+
+
+def test_a_release_of_the_vendors_keys_may_be_built(tmp_path: Path) -> None:
+    Repository(tmp_path / "vendor").create(make_vendor_keys(tmp_path / "keys", "a passphrase"), threshold=2)
+    root = (tmp_path / "vendor/metadata/1.root.json").read_bytes()
+    own = msgspec.json.encode(OWN_KEYS)
+    assert check_release(tmp_path, own, root).returncode == 0
+    rotated = msgspec.json.encode(replace(OWN_KEYS, former=(msgspec.json.decode(LICENCE_KEYS, type=TrustedKeys).current,)))
+    for keys, trusted, said in (
+        (LICENCE_KEYS, root, "licences"),
+        (rotated, root, "licences"),
+        (own, vendor_root(), "model updates"),
+    ):
+        done = check_release(tmp_path, keys, trusted)
+        assert done.returncode == 1
+        assert done.stderr.startswith("RELEASE=yes is refused, because keys for development are built in: those of " + said)
+
+
+def test_the_build_looks_for_keys_of_development_as_the_appliance_does_and_before_it_fetches_anything() -> None:
+    script = (ROOT / "docker/check_release.py").read_text()
+    assert all(f'"{each}"' in script for each in DEVELOPMENT_KEY_IDS)
+    assert f'.get("{DEVELOPMENT}")' in script
+    stages = re.split(r"^FROM ", DOCKERFILE.read_text(), flags=re.M)
+    checked, tools = (next(stage for stage in stages if f" AS {name}\n" in stage) for name in ("checked", "tools"))
+    assert "check_release.py" in checked
+    assert tools.index("COPY --from=checked") < tools.index("RUN ")
+    installing = [stage for stage in stages if re.search(r"pip install", stage)]
+    assert all("FROM base AS tools" in f"FROM {stage}" or "from=tools" in stage for stage in installing)

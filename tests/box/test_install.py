@@ -137,6 +137,18 @@ def test_what_an_operator_changed_stays(server: Server, bundle: Bundle) -> None:
     assert (server.to / "settings.env").read_text() == "APPLIANCE_LOG_LEVEL=debug\n"
 
 
+def test_the_folders_that_the_container_sees_are_made_once_and_then_the_operators(server: Server, bundle: Bundle) -> None:
+    """A stick may be mounted at one of them, whose mode nobody can set."""
+    assert server.trusting(bundle).returncode == 0
+    modes = {"bundles": 0o755, "files": 0o750}
+    assert {name: (server.to / name).stat().st_mode & 0o777 for name in modes} == modes
+    for name in modes:
+        (server.to / name).chmod(0o711)
+    assert server.install(bundle).returncode == 0
+    assert {name: (server.to / name).stat().st_mode & 0o777 for name in modes} == dict.fromkeys(modes, 0o711)
+    assert ':/files:ro"' in (server.to / "appliance").read_text()  # settings may name files there, for a backup too
+
+
 def test_a_roll_back_starts_the_image_before(server: Server, bundle: Bundle) -> None:
     assert server.trusting(bundle).returncode == 0
     assert "nothing to go back to" in server.install(bundle, "--roll-back").stderr
