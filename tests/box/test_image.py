@@ -153,7 +153,7 @@ def test_what_the_container_sees_of_the_server_it_can_only_read(name: str) -> No
 
 
 LICENCE_KEYS = (ROOT / "licence/keys.json").read_bytes()
-OWN_KEYS = TrustedKeys(*(public_key_of(Ed25519PrivateKey.generate()) for _ in range(2)))
+OWN_KEYS = TrustedKeys(public_key_of(Ed25519PrivateKey.generate()), public_key_of(Ed25519PrivateKey.generate()))
 
 
 def check_release(folder: Path, keys: bytes, root: bytes) -> subprocess.CompletedProcess[str]:
