@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the image and runs it, for real: a Docker engine from Debian's packages, first on this network (build), then in a
-# network namespace that has loopback only (install.sh on an empty folder). A recording is transcribed both times, over HTTPS.
+# network namespace that has loopback only (install.sh on an empty folder: once with weights, once with a signed bundle of
+# models, which the appliance verifies, tries out and uses). A recording is transcribed each time, over HTTPS.
 #
 # usage: scripts/container_check.sh      needs root, Debian's package mirrors and the package registry; about 30 GB of disk
 #   APPLIANCE_CHECK_CACHE   engine, base image and build cache are kept here (default ~/.cache/appliance/container)
@@ -172,6 +173,41 @@ transcribe() { # CONTAINER
     [ -z "$diarize" ] || [ "$(printf '%s' "$text" | grep -ciE '^\[?.*speaker' || true)" -ge 2 ] || fail "the speakers are missing"
 }
 
+# The vendor's two bundles of models, made by the vendor's tool, signed with the keys that a build for development trusts:
+# models.tar is whole; deaf.tar is a difference of one small file, and expects words that nobody says.
+make_models() {
+    mkdir "$work/vendor"
+    # shellcheck disable=SC2016  # for the inner shell
+    docker run --rm --network none --user 0 -v "$work/vendor:/vendor" -v "$work/weights:/weights:ro" --entrypoint sh "$image" -euc '
+        publish() { /opt/venv/bin/python -m appliance.updates.publish "$@"; }
+        add() { publish add /vendor/all --development --canary "$sample" --entry "/opt/appliance/models/$1.toml" --from "$2" "$3" "$4" --tolerance 40; }
+        sample=$1 words=$(cut -d" " -f6- "${1%.wav}.stm" | tr "\n" " ")
+        publish init /vendor/all --development
+        [ ! -d /weights/speaker-diarization ] || add speaker-diarization /weights/speaker-diarization --speakers 2
+        add whisper-base /weights/whisper-base --words "$words"
+        publish bundle /vendor/all /vendor/models.tar
+        last=$(ls /vendor/all/metadata/*.targets.json | sed "s/.*\/\([0-9]*\)\.targets.json/\1/" | sort -n | tail -1)
+        cp -R /weights/whisper-base /vendor/deaf && echo >>/vendor/deaf/config.json
+        add whisper-base /vendor/deaf --words "the quick brown fox jumps over the lazy dog"
+        publish bundle /vendor/all /vendor/deaf.tar --since "$last"
+        chmod -R a+rX /vendor' sh "$sample" | sed 's/^/         /'
+}
+
+check_release() { # CONTAINER: what it serves with came in signed, and what does not pass its trial changes nothing
+    local in_use refusal
+    in_use=$(inside "$1" appliance models releases)
+    say "  $in_use"
+    [[ $in_use == vendor-*"in use"*whisper-base* ]] || fail "the signed release is not in use"
+    [ -z "$(inside "$1" sh -c 'ls /models')" ] || fail "there are other weights than those of the release: $(inside "$1" ls /models)"
+    for event in models.imported models.activated; do
+        inside "$1" appliance audit export | grep -q "$event" || fail "the audit log does not know $event"
+    done
+    refusal=$(inside -i "$1" appliance models import - <"$work/vendor/deaf.tar" 2>&1) && fail "a model that hears other words was accepted"
+    [[ $refusal == *"of its words were wrong"* ]] || fail "it was refused for another reason: $refusal"
+    say "  $(stat -c %s "$work/vendor/deaf.tar" | numfmt --to=si --suffix=B) of changed files: refused, for its canary heard other words"
+    [ "$(inside "$1" appliance models releases)" = "$in_use" ] || fail "another release is in use than before"
+}
+
 check_machine
 work=$(mktemp -d "$cache/run.XXXXXX")
 trap clean_up EXIT INT TERM
@@ -184,9 +220,17 @@ make_engine
 start_engine build without-iptables # it shares this machine's network
 make_base
 
-say "docker build: $image"
-build=(--quiet -f docker/Dockerfile.cuda --network host --build-arg BASE_IMAGE=check-base --build-arg "VERSION=$version"
+build=(-f docker/Dockerfile.cuda --network host --build-arg BASE_IMAGE=check-base --build-arg "VERSION=$version"
     --secret "id=build_ca,src=/etc/ssl/certs/ca-certificates.crt")
+say "docker build --build-arg RELEASE=yes"
+started=$(ms)
+refusal=$(docker build --progress plain "${build[@]}" --build-arg RELEASE=yes . 2>&1) && fail "a release was built that trusts the keys for development"
+grep -o 'RELEASE=yes is refused, because keys for development are built in.*' <<<"$refusal" | head -1 | sed 's/^/         /' | grep . ||
+    fail "it was refused for another reason: $(tail -5 <<<"$refusal")"
+say "  refused after $(($(ms) - started)) ms"
+
+say "docker build: $image"
+build+=(--quiet)
 docker build "${build[@]}" -t "$image" . >/dev/null
 mkdir "$work/weights"
 for model in whisper-base speaker-diarization; do
@@ -214,6 +258,12 @@ say "  without a GPU and without APPLIANCE_DEVICE=cpu it refuses to start"
 say "scripts/airgap_bundle.sh"
 scripts/airgap_bundle.sh --no-build --image "$image" --models "$work/weights" --key "$work/key" --to "$work/bundle" --split 2G 2>&1 | sed 's/^/         /'
 fingerprint=$(ssh-keygen -lf "$work/key.pub" | cut -d' ' -f2)
+say "the same with a signed bundle of models"
+make_models
+mkdir -p "$work/signed/.made"
+ln "$work"/bundle/image.tar.zst* "$work/signed/"
+cp "$work/bundle/.made/image.tar.zst" "$work/signed/.made/"
+scripts/airgap_bundle.sh --no-build --image "$image" --models "$work/vendor/models.tar" --key "$work/key" --to "$work/signed" --split 2G 2>&1 | sed 's/^/         /'
 docker image rm "$bundled" >/dev/null
 docker image prune -f >/dev/null # of earlier runs; what a quick build needs stays
 docker builder prune -f --keep-storage 8GB >/dev/null
@@ -235,8 +285,20 @@ say "  https://localhost/healthz answers through the gate, its certificate verif
 transcribe appliance
 say "install.sh once more changes nothing"
 site "$work/bundle/install.sh" --to "$work/site" | grep -c "already" >/dev/null || fail "the second run did not see the first"
+docker compose --project-directory "$work/site" down -v >/dev/null 2>&1
+
+say "install.sh with the signed bundle of models, on another empty folder"
+started=$(ms)
+site "$work/signed/install.sh" --to "$work/signed-site" --profile cpu --fingerprint "$fingerprint" --name localhost --memory 6g 2>&1 |
+    while read -r line; do say "  $line"; done
+say "  installed in $(($(ms) - started)) ms"
+wait_ready appliance "$started"
+check_release appliance
+transcribe appliance
+site "$work/signed/install.sh" --to "$work/signed-site" | grep "The models were imported already" || fail "the second run imported the models again"
+
 say "the profile gpu, unmodified, on a server whose GPU does not answer"
-cd "$work/site"
+cd "$work/signed-site"
 docker compose down >/dev/null 2>&1
 COMPOSE_PROFILES=gpu docker compose up -d --pull never >/dev/null 2>&1 || fail "compose does not accept the reservation of a GPU"
 for _ in $(seq 100); do docker logs appliance 2>&1 | grep -q "no NVIDIA driver" && break; sleep 0.2; done
