@@ -1,11 +1,13 @@
-"""`appliance licence`: shows and installs licences, in the data folder itself; the appliance may be running and notices at once."""
+"""`appliance licence`: shows and installs licences, in the data folder itself; the appliance may be running and notices at once.
+
+Showing changes nothing there, and works where nothing can be written.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +19,9 @@ from appliance.cli.configuration import read_settings
 from appliance.cli.keys import opened_store
 from appliance.cli.terminal import GREEN, YELLOW, painted, say
 from appliance.errors import InvalidField
-from appliance.licensing import Licensing
+from appliance.licensing import Licensing, SiteLicence, look_at_licence
 from appliance.licensing.files import MAX_LICENCE_BYTES
+from appliance.settings import Settings
 from licence import Licence, Limits, Standing, State
 
 app = typer.Typer(no_args_is_help=True, help="What the licence allows, until when, and a new one.")
@@ -31,10 +34,26 @@ MEANING = {
     State.RESTRICTED: "restricted: no new recordings and no new people; all that is there stays usable",
 }
 
+NOT_BEGUN = "There is none yet. With the first start the installation gets its id, and the evaluation begins, with everything on."
+
 
 @app.command(help="Show the state of the licence, and what the vendor needs to know of this machine.")
 def show(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    asyncio.run(_show(as_json=as_json))
+    site = site_licence(read_settings())
+    if as_json:
+        seen = {"standing": site.standing(), "install_id": site.install_id, "gpu_uuids": site.gpu_uuids} if site else None
+        print(msgspec.json.encode(seen).decode())
+    elif site is None:
+        print(NOT_BEGUN)
+    else:
+        for line in lines(site):
+            print(line)
+        _explain(site.standing())
+
+
+def site_licence(settings: Settings) -> SiteLicence | None:
+    """None before the first start. Raises StartRefused, StoreBusy."""
+    return look_at_licence(settings.database_path, settings.data_dir, settings.licence_file)
 
 
 @app.command(help="Install a licence, also from a stick. It is kept only when it verifies and is no older than the present one.")
@@ -51,31 +70,14 @@ def read_file(file: Path) -> bytes:
         raise InvalidField("file", f"'{file}' cannot be read: {error.strerror}", "Give the path of the licence file.") from error
 
 
-async def _show(*, as_json: bool) -> None:
-    async with _opened() as licensing:
-        standing = licensing.standing()
-        if as_json:
-            seen = {"standing": standing, "install_id": licensing.install_id, "gpu_uuids": licensing.gpu_uuids}
-            print(msgspec.json.encode(seen).decode())
-            return
-        for line in lines(standing, licensing):
-            print(line)
-    _explain(standing)
-
-
 async def _install(raw: bytes) -> None:
-    async with _opened() as licensing:
+    settings = read_settings()
+    async with opened_store(settings) as store:
+        licensing = await Licensing.open(store, settings.data_dir, settings.licence_file)
         standing = await licensing.install(raw, "console")
     say(painted("The licence is installed. A running appliance uses it from now on.", GREEN))
     say(f"State: {MEANING[standing.state]}.")
     _explain(standing)
-
-
-@asynccontextmanager
-async def _opened() -> AsyncIterator[Licensing]:
-    settings = read_settings()
-    async with opened_store(settings) as store:
-        yield await Licensing.open(store, settings.data_dir, settings.licence_file)
 
 
 def _explain(standing: Standing) -> None:
@@ -85,7 +87,8 @@ def _explain(standing: Standing) -> None:
             say(f"  {notice.hint}")
 
 
-def lines(standing: Standing, licensing: Licensing) -> Iterator[str]:
+def lines(site: SiteLicence) -> Iterator[str]:
+    standing = site.standing()
     yield f"state          {MEANING[standing.state]}"
     if standing.until is not None:
         yield f"works until    {_day(standing.until)}"
@@ -93,9 +96,9 @@ def lines(standing: Standing, licensing: Licensing) -> Iterator[str]:
         yield f"days left      {math.ceil(standing.days_left)}"
     if standing.licence is not None:
         yield from _of_licence(standing.licence)
-    yield from _of_limits(standing.limits, licensing)
-    yield f"install id     {licensing.install_id}"
-    for uuid in licensing.gpu_uuids:
+    yield from _of_limits(standing.limits, site)
+    yield f"install id     {site.install_id}"
+    for uuid in site.gpu_uuids:
         yield f"GPU            {uuid}"
 
 
@@ -111,9 +114,9 @@ def _of_licence(licence: Licence) -> Iterator[str]:
         yield f"bound to       {licence.bind.need} of: {', '.join(licence.bind.any_of)}"
 
 
-def _of_limits(limits: Limits, licensing: Licensing) -> Iterator[str]:
+def _of_limits(limits: Limits, site: SiteLicence) -> Iterator[str]:
     hours = "no limit" if limits.hours_a_month is None else f"{limits.hours_a_month:g}"
-    yield f"hours          {licensing.hours_used:.1f} used this month, {hours} a month"
+    yield f"hours          {site.hours_used:.1f} used this month, {hours} a month"
     for name, limit in (("seats", limits.seats), ("GPUs", limits.gpus), ("jobs at once", limits.concurrent_jobs)):
         yield f"{name:<14} {'no limit' if limit is None else limit}"
 

@@ -9,10 +9,9 @@ from sqlite_utils.utils import sqlite3  # the one the store uses
 
 from appliance.cli.checks import CHECKS, Check
 from appliance.cli.findings import Finding, Verdict
-from appliance.cli.keys import opened_store
+from appliance.cli.licence import NOT_BEGUN, site_licence
 from appliance.errors import ApplianceError
 from appliance.identity import LdapDirectory, OidcProvider, identity_sources
-from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.updates.roots import is_development, vendor_root
 from licence import EMBEDDED, Standing, State
@@ -21,22 +20,16 @@ VERDICTS = {State.VALID: Verdict.FINE, State.EVALUATION: Verdict.NOTE}  # of the
 
 
 def check_licence(settings: Settings) -> Iterator[Finding]:
-    if not settings.database_path.exists():  # a look must not begin the evaluation
-        says = "None yet; the evaluation begins with the first start, with everything on."
-        yield Finding(point="licence", verdict=Verdict.NOTE, says=says)
-        return
+    """Changes nothing: a look must neither begin the evaluation nor bring a database up to date."""
     try:
-        yield judge_standing(asyncio.run(_standing(settings)))
+        site = site_licence(settings)
     except (ApplianceError, sqlite3.Error) as error:
         hint = (
             error.hint if isinstance(error, ApplianceError) else "The database in the data folder may be damaged; a backup helps."
         )
         yield Finding(point="licence", verdict=Verdict.WARNING, says=f"It cannot be looked at: {error}", remedy=hint)
-
-
-async def _standing(settings: Settings) -> Standing:
-    async with opened_store(settings) as store:
-        return (await Licensing.open(store, settings.data_dir, settings.licence_file)).standing()
+        return
+    yield judge_standing(site.standing()) if site else Finding(point="licence", verdict=Verdict.NOTE, says=NOT_BEGUN)
 
 
 def judge_standing(standing: Standing) -> Finding:

@@ -28,6 +28,7 @@ class LicenceFiles:
     def __init__(self, data_dir: Path, mounted: Path | None = None) -> None:
         self.licence, self.previous = data_dir / LICENCE, data_dir / PREVIOUS
         self._folder = data_dir / FOLDER
+        self._key = self._folder / "mark.key"
         self._places = tuple(place for place in (mounted, self.licence, self.previous) if place is not None)
 
     def stamp(self) -> Stamp:
@@ -46,22 +47,21 @@ class LicenceFiles:
 
     def key(self) -> bytes:
         """Made when there is none yet. Where that cannot be kept, one for this process: a full disk stops nobody."""
-        path = self._folder / "mark.key"
+        key = self.read_key()
+        if key is not None:
+            return key
+        key = secrets.token_bytes(KEY_BYTES)
         try:
-            return path.read_bytes()
-        except OSError:
-            key = secrets.token_bytes(KEY_BYTES)
-        try:
-            write_whole(path, key)
+            write_whole(self._key, key)
         except LicenceNotKept as error:
             log.warning("The licence's clock begins anew at the next start. %s %s", error.message, error.hint)
         return key
 
+    def read_key(self) -> bytes | None:
+        return _content(self._key)
+
     def read_mark(self) -> bytes | None:
-        try:
-            return (self._folder / "mark").read_bytes()
-        except OSError:
-            return None
+        return _content(self._folder / "mark")
 
     def write_mark(self, sealed: bytes) -> None:
         write_whole(self._folder / "mark", sealed)
@@ -90,6 +90,13 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _read(path: Path) -> bytes:

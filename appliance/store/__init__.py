@@ -7,6 +7,7 @@ from appliance.store.chain import ChainName, Entry, Head, Verified, verify
 from appliance.store.deliveries import Deliveries, Delivery
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit
 from appliance.store.envelopes import Envelopes, PrivateState
+from appliance.store.glance import Glance, glance
 from appliance.store.idempotency import Claim, IdempotencyKeys
 from appliance.store.journal import Journal
 from appliance.store.keys import ApiKeys, KeyRecord, Scope
@@ -41,6 +42,7 @@ __all__ = [
     "Delivery",
     "Entry",
     "Envelopes",
+    "Glance",
     "Head",
     "IdempotencyKeys",
     "Journal",
@@ -91,6 +93,7 @@ __all__ = [
     "check_schema",
     "erase_after",
     "fold_email",
+    "glance",
     "held_alone",
     "own_reach",
     "prepare_restored",

@@ -18,6 +18,7 @@ from appliance.errors import DiskFull, StartRefused, StoreBusy
 
 OLDEST_SQLITE: Final = (3, 51, 3)  # below: no FTS5 secure-delete, or a write-ahead log that corrupts (TRAPS 23)
 WRITE_WAIT_MS: Final = 10_000  # another process, such as `appliance keys create`, may be writing
+LOOK_WAIT_MS: Final = 1000
 FEW_BYTES: Final = 2**20  # with less free than this, an I/O error means the disk is full
 
 PRAGMAS: Final = (
@@ -50,6 +51,19 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
     except BaseException:
         connection.close()
         raise
+
+
+def connect_to_look(path: Path) -> Database:
+    """Only to read, and nothing is made or changed for it: beside a running appliance, or where nothing can be written.
+
+    Whoever has the database open keeps a log beside it, and shares that. Without one nobody writes, and the file is read as it is:
+    to open it as it is opened for work would make a log. In the moment in which an appliance starts or stops a look may fail.
+    """
+    has_log = all(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm"))
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}", uri=True)
+    for pragma in ("temp_store = MEMORY", f"busy_timeout = {LOOK_WAIT_MS}"):
+        connection.execute(f"PRAGMA {pragma}")
+    return Database(connection, execute_plugins=False)
 
 
 def prepare_file(path: Path) -> None:
@@ -105,6 +119,19 @@ def typed_errors(path: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_BUSY:
             raise StoreBusy from error
         raise
+
+
+@contextmanager
+def only_usable(path: Path) -> Iterator[None]:
+    """Raises `StartRefused` for a file that is no sound database."""
+    try:
+        with typed_errors(path):
+            yield
+    except sqlite3.DatabaseError as error:
+        raise StartRefused(
+            f"The file {path} is not a usable database: {error}.",
+            "Move it away to start with an empty one, or restore a backup.",
+        ) from error
 
 
 def _is_disk_full(path: Path) -> bool:

@@ -14,12 +14,16 @@ class LicenceMark:
         self._readers = readers
 
     async def read(self) -> bytes | None:
-        row = await self._readers.run(lambda db: first(db, "SELECT sealed FROM licence_mark"))
-        return None if row is None else bytes(row["sealed"])
+        return await self._readers.run(read_sealed)
 
     async def write(self, sealed: bytes) -> None:
         """Raises `DiskFull`, `StoreBusy`."""
         await self._writer.run(lambda db: _write(db, sealed))
+
+
+def read_sealed(db: Database) -> bytes | None:
+    row = first(db, "SELECT sealed FROM licence_mark")
+    return None if row is None else bytes(row["sealed"])
 
 
 def _write(db: Database, sealed: bytes) -> None:

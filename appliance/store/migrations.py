@@ -338,14 +338,19 @@ def migrate(db: Database) -> None:
     One transaction over all: two processes that start together do not both migrate, and a failed step leaves nothing.
     """
     with transaction(db):
-        applied = {migration.name for migration in migrations.applied(db)}
-        unknown = applied - applied_when_current()
-        if unknown:
-            raise StartRefused(
-                f"The database was made by a newer version of the appliance ({', '.join(sorted(unknown))}).",
-                "Start that version, or restore a backup from before the update.",
-            )
+        refuse_newer(db)
         migrations.apply(db)
+
+
+def refuse_newer(db: Database) -> None:
+    """Raises `StartRefused`."""
+    applied = {migration.name for migration in migrations.applied(db)}
+    unknown = applied - applied_when_current()
+    if unknown:
+        raise StartRefused(
+            f"The database was made by a newer version of the appliance ({', '.join(sorted(unknown))}).",
+            "Start that version, or restore a backup from before the update.",
+        )
 
 
 def applied_when_current() -> set[str]:

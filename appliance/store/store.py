@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from sqlite_utils import Database
-from sqlite_utils.utils import sqlite3
 
-from appliance.errors import StartRefused
 from appliance.store.audit import Audit
-from appliance.store.database import check_sqlite_version, connect, prepare_file, typed_errors
+from appliance.store.database import check_sqlite_version, connect, only_usable, prepare_file
 from appliance.store.deliveries import Deliveries
 from appliance.store.envelopes import Envelopes
 from appliance.store.erasure import Eraser, Erasures
@@ -74,14 +72,8 @@ class Store:
 def _open_database(path: Path) -> Database:
     check_sqlite_version()
     prepare_file(path)
-    try:
-        with typed_errors(path):
-            return _connect_migrated(path)
-    except sqlite3.DatabaseError as error:
-        raise StartRefused(
-            f"The file {path} is not a usable database: {error}.",
-            "Move it away to start with an empty one, or restore a backup.",
-        ) from error
+    with only_usable(path):
+        return _connect_migrated(path)
 
 
 def _connect_migrated(path: Path) -> Database:

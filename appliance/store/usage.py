@@ -48,9 +48,7 @@ class Usage(Journal):
 
     async def totals(self, since: datetime, until: datetime | None = None, owner: str | None = None) -> UsageTotals:
         """Added up over `since` <= time < `until`; of all owners, or of one."""
-        parameters = (time_text(since), None if until is None else time_text(until), owner)
-        row = await self._readers.run(lambda db: first(db, _TOTALS, parameters)) or {}
-        return UsageTotals(row["recordings"], row["audio_ms"] / 1000, row["engine_ms"] / 1000)
+        return await self._readers.run(lambda db: read_totals(db, since, until, owner))
 
 
 _TOTALS = """
@@ -58,6 +56,11 @@ _TOTALS = """
         coalesce(sum(facts ->> 'engine_ms'), 0) AS engine_ms
     FROM usage WHERE at >= ?1 AND (?2 IS NULL OR at < ?2) AND (?3 IS NULL OR actor = ?3)
 """
+
+
+def read_totals(db: Database, since: datetime, until: datetime | None = None, owner: str | None = None) -> UsageTotals:
+    row = first(db, _TOTALS, (time_text(since), None if until is None else time_text(until), owner)) or {}
+    return UsageTotals(row["recordings"], row["audio_ms"] / 1000, row["engine_ms"] / 1000)
 
 
 def append_usage(db: Database, used: Used) -> None:

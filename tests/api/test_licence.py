@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.api.routes import routes
 from appliance.licensing import Licensing, Reading
-from appliance.licensing.licensing import month
+from appliance.licensing.site import month
 from appliance.settings import Settings
 from appliance.store import Scope, Store
 from licence import Licence, Limits

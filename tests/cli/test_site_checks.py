@@ -20,8 +20,10 @@ from appliance.cli.site_checks import (
     judge_build,
     judge_standing,
 )
+from appliance.licensing import Licensing
 from appliance.settings import Settings
 from appliance.store import Store
+from appliance.store.database import connect
 from licence import Standing, State
 from licence.standing import Notice
 from tests.identity.directory import Slapd, slapd
@@ -37,7 +39,7 @@ def site(**changes: Any) -> Settings:
 
 def test_a_look_does_not_begin_the_evaluation(tmp_path: Path) -> None:
     (finding,) = check_licence(site(data_dir=tmp_path / "data"))
-    assert "evaluation begins with the first start" in finding.says
+    assert "With the first start" in finding.says
     assert not (tmp_path / "data").exists()
 
 
@@ -50,7 +52,23 @@ def test_the_evaluation_is_said_with_its_end(tmp_path: Path) -> None:
 
 
 async def _begin(settings: Settings) -> None:
-    await (await Store.open(settings.database_path)).close()
+    store = await Store.open(settings.database_path)
+    await Licensing.open(store, settings.data_dir)
+    await store.close()
+
+
+def test_a_database_of_an_earlier_version_is_not_brought_up_to_date_by_a_look(tmp_path: Path) -> None:
+    settings = site(data_dir=tmp_path)
+    asyncio.run(_begin(settings))
+    db = connect(settings.database_path)
+    db.conn.execute("DROP TABLE licence_mark")
+    db.close()
+    before = settings.database_path.read_bytes()
+    (finding,) = check_licence(settings)
+    assert finding.verdict is Verdict.WARNING
+    assert "earlier version" in finding.says
+    assert "when the appliance starts" in finding.remedy
+    assert settings.database_path.read_bytes() == before
 
 
 def test_a_database_that_is_none_is_a_finding_and_not_the_end(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from appliance.engine.gpu import CPU, Device, DeviceChoice
 from appliance.errors import HoursUsedUp, LicenceNotAccepted, LicenceNotKept, LicenceRefusal, SeatsTaken
 from appliance.licensing.files import LicenceFiles
-from appliance.licensing.licensing import audit_id, month, next_month
+from appliance.licensing.licensing import audit_id
+from appliance.licensing.site import month, next_month
 from appliance.store import Store, Used
 from licence import Binding, Limits, State
 from tests.licence.making import END, NEXT, START, STRANGER, licence, signed
