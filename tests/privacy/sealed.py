@@ -26,6 +26,7 @@ from pathlib import Path
 import psutil
 
 from appliance.domain import Value
+from appliance.settings import Settings
 from tests.recordings import telephone_call
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -181,8 +182,9 @@ def why_not() -> str:
         return "it needs root on Linux"
     if lacking := [tool for tool in ("unshare", "ip", "mount", "sysctl") if shutil.which(tool) is None]:
         return f"there is no {', '.join(lacking)}"
-    if any(ROOT.is_relative_to(folder) for folder in TEMPORARY):
-        return f"the repository lies in {ROOT.parent}, which it would hide"
+    for what, place in (("the repository lies", ROOT), ("the models lie", Settings().models_dir)):
+        if any(place.is_relative_to(folder) for folder in TEMPORARY):
+            return f"{what} in {place.parent}, which it would hide"
     if subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False).returncode:
         return "this machine allows no network of its own"
     return ""
