@@ -182,7 +182,8 @@ def why_not() -> str:
         return "it needs root on Linux"
     if lacking := [tool for tool in ("unshare", "ip", "mount", "sysctl") if shutil.which(tool) is None]:
         return f"there is no {', '.join(lacking)}"
-    for what, place in (("the repository lies", ROOT), ("the models lie", Settings().models_dir)):
+    models = Settings().models_dir  # type: ignore[call-arg]  # all have defaults
+    for what, place in (("the repository lies", ROOT), ("the models lie", models)):
         if any(place.is_relative_to(folder) for folder in TEMPORARY):
             return f"{what} in {place.parent}, which it would hide"
     if subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False).returncode:
