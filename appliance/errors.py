@@ -143,6 +143,17 @@ class BodyTooLarge(ApplianceError):
         super().__init__("The request body is larger than this call needs.", "Only the upload routes take recordings.")
 
 
+class BodyTooSlow(ApplianceError):
+    code = "body_too_slow"
+    status = 408
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The request did not arrive whole within {seconds:.0f} seconds.",
+            "Nothing was changed; send it again. If that does not help, the network on the way here is too slow or interrupted.",
+        )
+
+
 class NotConfirmed(ApplianceError):
     """Erasing everything wants the number of what is erased, so that nothing goes that its owner did not know of."""
 

@@ -18,6 +18,7 @@ from appliance.api.services import ApiRequest
 from appliance.errors import (
     ApplianceError,
     BodyTooLarge,
+    BodyTooSlow,
     ClientGone,
     InvalidRequest,
     MethodNotAllowed,
@@ -66,6 +67,8 @@ def _headers(error: ApplianceError) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, BodyTooSlow):
+        headers["Connection"] = "close"  # whatever of it comes yet is of no use to anybody
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     hopeless = error.retry_after_s is None and error.status in (409, 500, 507)

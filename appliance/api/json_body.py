@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from appliance.api.services import ApiRequest
+from appliance.api.whole_body import read_body
 from appliance.errors import InvalidField, InvalidRequest, UnknownField, UnsupportedBody
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -18,12 +19,15 @@ _PLACE = re.compile(r"^(.*) - at `\$\.?([^`]*)`$")
 
 
 async def read_json(request: ApiRequest, shape: type[T]) -> T:
-    """Raises `UnsupportedBody`, `UnknownField`, `InvalidField`, `InvalidRequest`. `shape` must forbid unknown fields."""
+    """Raises `UnsupportedBody`, `BodyTooSlow`, `UnknownField`, `InvalidField`, `InvalidRequest`.
+
+    `shape` must forbid unknown fields.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise UnsupportedBody(kind or "unknown", "Send JSON, with 'Content-Type: application/json'.")
     try:
-        return msgspec.json.decode(await request.body(), type=shape)
+        return msgspec.json.decode(await read_body(request), type=shape)
     except msgspec.ValidationError as error:
         raise _explain(str(error), shape) from error
     except msgspec.DecodeError as error:

@@ -9,6 +9,7 @@ from litestar import get, post
 
 from appliance.api.auth import ADMIN, READ, caller
 from appliance.api.services import ApiRequest, Services, services_of
+from appliance.api.whole_body import read_body
 from appliance.domain import Value
 from licence import Licence, Limits, Notice, Standing, State
 
@@ -72,7 +73,7 @@ async def read_licence_state(request: ApiRequest) -> LicenceAnswer:
 async def install_licence(request: ApiRequest) -> LicenceAnswer:
     """Kept only when it verifies and is no older than the one that is there; otherwise everything is as it was."""
     services = services_of(request)
-    standing = await services.licensing.install(await request.body(), caller(request).owner_id)
+    standing = await services.licensing.install(await read_body(request), caller(request).owner_id)
     return _answer(services, standing, whole=True)
 
 

@@ -16,6 +16,7 @@ from appliance.api.answer_bodies import SEALED, SealedAnswer
 from appliance.api.auth import READ, WRITE, Caller, caller
 from appliance.api.request_bodies import EnvelopeBody
 from appliance.api.services import ApiRequest, Services, services_of
+from appliance.api.whole_body import large_body
 from appliance.crypto.envelope import MAX_ENVELOPE_BYTES, read_envelope
 from appliance.domain import TranscriptRecord, Value
 from appliance.errors import EnvelopeInvalid, NotPrivate, NotReady, ResultGone
@@ -151,12 +152,18 @@ async def store_private_envelope(request: ApiRequest, key: str) -> PrivateAnswer
     """Its `version` must be one more than the stored one's; otherwise 409 `stale_envelope`, and nothing changes."""
     services, who = services_of(request), caller(request)
     slug = (await _own_private(services, who, key)).slug  # before up to 64 MiB are received
-    body = await request.body()
+    async with large_body(request, MAX_ENVELOPE_BYTES) as body:
+        version = _checked_version(body, who, slug)
+        state = await services.store.envelopes.store(key, own_reach(who.owner_id), version, body)
+    await services.store.audit.record("private.stored", who.owner_id, str(state.transcript_id))
+    return _answer(services, state)
+
+
+def _checked_version(body: bytes, who: Caller, slug: str) -> int:
+    """Raises `EnvelopeInvalid`."""
     envelope = read_envelope(body)
     if envelope.owner != who.owner_id:
         raise EnvelopeInvalid("its 'owner' is not you")
     if envelope.transcript != slug:
         raise EnvelopeInvalid("its 'transcript' is another one")
-    state = await services.store.envelopes.store(key, own_reach(who.owner_id), envelope.version, body)
-    await services.store.audit.record("private.stored", who.owner_id, str(state.transcript_id))
-    return _answer(services, state)
+    return envelope.version

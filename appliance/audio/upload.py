@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from appliance.audio.memory import MemoryBudget, MemoryFile
+from appliance.audio.memory import MemoryBudget, MemoryFile, Reservation
 from appliance.domain import Value
 from appliance.errors import ClientGone, EmptyFile, InvalidField, UploadBroken, UploadTooLarge
 
@@ -41,9 +41,12 @@ class Upload:
     content_type: str
     size_bytes: int
     sha256: str
+    beside: Reservation | None = None  # for the text fields that came with it, which may hold samples of voices
 
     def close(self) -> None:
         self.file.close()
+        if self.beside:
+            self.beside.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ class _FormReader:
         self._reserve_bytes = min(declared_bytes, limits.max_bytes)
         self._file_fields = file_fields
         self._fields: list[tuple[str, str]] = []
-        self._field_bytes = 0
+        self._beside = budget.reserve(0, upload=True)  # for the text fields
         self._name = ""
         self._value: bytearray | None = None  # of the text field that is being read
         self._intake: _Intake | None = None
@@ -196,8 +199,8 @@ class _FormReader:
 
     def _add_text(self, data: bytes | bytearray) -> None:
         assert self._value is not None
-        self._field_bytes += len(data)
-        if self._field_bytes > self._limits.max_field_bytes:
+        self._beside.grow(len(data))
+        if self._beside.n_bytes > self._limits.max_field_bytes:
             raise InvalidField(self._name, f"is too long: all fields together may have {self._limits.max_field_bytes} bytes")
         self._value += data
 
@@ -214,9 +217,13 @@ class _FormReader:
         if self._intake and self._intake.is_blank:
             self._intake.close()
             self._intake = None
-        return Form(tuple(self._fields), self._intake.finish() if self._intake else None)
+        if self._intake:
+            return Form(tuple(self._fields), replace(self._intake.finish(), beside=self._beside))
+        self._beside.release()
+        return Form(tuple(self._fields), None)
 
     def close(self) -> None:
+        self._beside.release()
         if self._intake:
             self._intake.close()
 

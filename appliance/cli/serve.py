@@ -19,6 +19,7 @@ from appliance.catalogue import Catalogue, Shelf
 from appliance.cli.configuration import page_address, read_settings
 from appliance.cli.keys import opened_store
 from appliance.cli.preflight import preflight
+from appliance.cli.slow_clients import PromptProtocol, let_go_of_the_absent
 from appliance.cli.terminal import YELLOW, painted, say
 from appliance.errors import StartRefused
 from appliance.settings import Settings
@@ -82,6 +83,7 @@ def listening_socket(host: str, port: int, option: str = "--port") -> socket.soc
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    let_go_of_the_absent(listener)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -147,6 +149,7 @@ def server_config(app: AccessLog, door: Door) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
+        http=PromptProtocol,
         ws="none",
         access_log=False,  # the appliance writes its own, without query strings and headers (TRAPS 3)
         log_config=None,
@@ -163,6 +166,7 @@ def redirect_server(door: Door, public_port: int) -> uvicorn.Server:
     """It shares the event loop and the end of the main one, and has nothing of its own to start."""
     config = uvicorn.Config(
         Redirect(door, public_port),
+        http=PromptProtocol,
         ws="none",
         lifespan="off",
         access_log=False,

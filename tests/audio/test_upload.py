@@ -74,7 +74,7 @@ def test_a_form_arrives_whole_however_it_is_cut(size: int, budget: MemoryBudget)
     assert held(received.upload) == recording
     assert received.upload is not None
     assert (received.upload.filename, received.upload.content_type) == ("Gespräch.m4a", "audio/mp4")
-    assert budget.used_bytes == len(recording)
+    assert budget.used_bytes == len(recording) + len("base") + len("ä".encode())
     received.close()
 
 
@@ -85,6 +85,18 @@ def test_a_form_may_carry_no_recording(budget: MemoryBudget) -> None:
 
 def test_a_field_may_come_several_times(budget: MemoryBudget) -> None:
     assert parse(form(part("include[]", b"a"), part("include[]", b"b")), budget).fields == (("include[]", "a"), ("include[]", "b"))
+
+
+def test_the_text_fields_count_as_well_from_the_first_byte_to_the_end_of_the_recording(budget: MemoryBudget) -> None:
+    """They may hold samples of voices: 12 MiB, with each of many uploads at once."""
+    sample = b"data:audio/wav;base64," + b"A" * 10_000
+    fields = part("known_speaker_references[]", sample)
+    received = parse(form(fields, part("file", b"RIFF", "a.wav")), budget)
+    assert budget.used_bytes == len(sample) + len(b"RIFF")
+    received.close()
+    assert budget.used_bytes == 0
+    with budget.reserve(budget.upload_bytes - 1000), pytest.raises(MemoryFull):
+        parse(form(fields, part("file", b"RIFF", "a.wav")), budget)
 
 
 def test_the_recording_is_sealed(budget: MemoryBudget) -> None:

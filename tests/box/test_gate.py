@@ -9,25 +9,49 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+import pytest
+
+from tests.api.conftest import until
 from tests.served import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+GATE = [str(ROOT / "docker/gate.py")]
+IDLE_S = 0.2
+IMPATIENT = [
+    "-c",
+    f"""
+import asyncio, sys
+sys.path.insert(0, {str(ROOT / "docker")!r})
+import gate
+gate.IDLE_S = {IDLE_S}
+port, inner = map(int, sys.argv[2].split(":"))
+asyncio.run(gate.main(sys.argv[1], {{port: inner}}))
+""",
+]
 
 
 @contextmanager
 def gate_to(inner_port: int) -> Iterator[int]:
     """Started as compose starts it; yields its port, and expects that it ends well."""
+    with gate_process_to(inner_port) as (port, _):
+        yield port
+
+
+@contextmanager
+def gate_process_to(inner_port: int, program: Sequence[str] = GATE) -> Iterator[tuple[int, psutil.Process]]:
     port = free_port()
-    command = [sys.executable, "-I", "-S", str(ROOT / "docker/gate.py"), "127.0.0.1", f"{port}:{inner_port}"]
+    command = [sys.executable, "-I", "-S", *program, "127.0.0.1", f"{port}:{inner_port}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "passed on" in process.stdout.readline()
         try:
-            yield port
+            yield port, psutil.Process(process.pid)
         finally:
             process.terminate()
     assert process.returncode == 0
@@ -53,6 +77,38 @@ def test_a_recording_goes_in_and_the_answer_comes_out() -> None:
 def test_while_the_appliance_is_away_connections_are_closed_at_once() -> None:
     with gate_to(free_port()) as port, socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         assert client.recv(100) == b""
+
+
+def test_a_client_that_stays_after_the_appliance_has_ended_takes_nobodys_place() -> None:
+    """Else two thousand silent clients would keep everybody out."""
+    with socket.create_server(("127.0.0.1", 0)) as inner, gate_process_to(inner.getsockname()[1]) as (port, gate):
+        nobody = gate.num_fds()
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            served, _ = inner.accept()
+            assert gate.num_fds() == nobody + 2
+            served.close()
+            assert client.recv(100) == b""
+            assert until(lambda: gate.num_fds() == nobody)
+
+
+def speak_now_and_then(listener: socket.socket, word: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection, suppress(ConnectionError):
+        for _ in range(5):
+            time.sleep(IDLE_S / 2)
+            connection.sendall(word)
+        connection.sendall(b"end")
+
+
+@pytest.mark.parametrize(("word", "received"), [(b"", b""), (b".", b".....end")], ids=["nothing moves", "an event now and then"])
+def test_a_connection_on_which_nothing_moves_ends(word: bytes, received: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as inner:
+        threading.Thread(target=speak_now_and_then, args=(inner, word), daemon=True).start()
+        with (
+            gate_process_to(inner.getsockname()[1], IMPATIENT) as (port, _),
+            socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+        ):
+            assert b"".join(iter(lambda: client.recv(100), b"")) == received
 
 
 @contextmanager

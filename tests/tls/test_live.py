@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from appliance.cli import slow_clients
 from appliance.tls import built_in, door
 from tests.served import free_port
 from tests.tls.conftest import MakeSettings, settings_in
@@ -90,6 +91,18 @@ def test_none_or_two_host_headers_are_not_answered(served: Live, hosts: str) -> 
         connection.sendall(f"GET /healthz HTTP/1.0\r\n{hosts}\r\n".encode())
         first = connection.recv(100).split(b"\r\n")[0]
     assert first.split()[1] in (b"400", b"421")
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
+def test_a_client_that_does_not_say_what_it_wants_is_not_waited_for(
+    served: Live, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_clients, "OWED_S", 0.2)
+    trust = ssl.create_default_context(cafile=served.settings.own_authority_path)
+    plain = socket.create_connection(("127.0.0.1", served.port), timeout=10)
+    with trust.wrap_socket(plain, server_hostname="localhost") as connection:
+        connection.sendall(begun)
+        assert connection.recv(100) == b""
 
 
 # --- plain HTTP ---

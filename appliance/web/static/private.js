@@ -56,9 +56,21 @@ async function secure(slug, secret) {
   const document = decode(content);
   if (secret.name) Object.assign(document, { title: stemOf(secret.name), audio: { ...document.audio, filename: secret.name } });
   const sealed = await envelope.encrypt(secret.name ? encode(document) : content, secret.unlocked, { transcript: slug, owner, version: 1 });
-  await api.put(path(slug, "envelope/"), sealed);
+  await store(slug, sealed);
   await api.post(path(slug, "result/ack"), {});
   content.fill(0);
+}
+
+/** While the appliance has no memory to take it, the text is safe in this tab; what it refuses for good is an error. */
+async function store(slug, sealed) {
+  for (;;) {
+    try {
+      return await api.put(path(slug, "envelope/"), sealed);
+    } catch (error) {
+      if (error.status !== 503 || !error.retryAfterS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, error.retryAfterS * 1000));
+    }
+  }
 }
 
 const stemOf = (name) => (name.lastIndexOf(".") > 0 ? name.slice(0, name.lastIndexOf(".")) : name);

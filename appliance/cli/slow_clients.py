@@ -1,0 +1,56 @@
+"""How long a client may keep a connection waiting: for the head of its request, for the rest of a body that was answered already,
+and for taking what it asked for. A body that a handler reads has limits of its own (`api/whole_body.py`, `audio/upload.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+OWED_S = 30.0
+NOTHING_TAKEN_S = 120  # of what waits to be sent; also of the kernel's own questions whether anybody is there
+ASKED_AFTER_S = 60  # of silence: a long wait for a text is one, too, and goes on when the other side answers
+
+
+class PromptProtocol(H11Protocol):
+    """uvicorn's own has a limit between two requests, and none once a byte of the next has come."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+    def _watch(self) -> None:
+        """The client owes a head, or the rest of a body, whenever no answer is owed to it."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(OWED_S, self.timeout_keep_alive_handler)
+
+    def _forget(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def let_go_of_the_absent(listener: socket.socket) -> None:
+    """Connections inherit it: one whose other side is gone, or takes nothing of what it asked for, is closed by the kernel."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASKED_AFTER_S)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASKED_AFTER_S // 4)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, NOTHING_TAKEN_S * 1000)
