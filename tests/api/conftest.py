@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
+import ssl
 import threading
 import time
 import wave
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import uvicorn
+from argon2 import PasswordHasher
 from litestar import Litestar, get
 from litestar.datastructures import State
 
@@ -40,6 +42,8 @@ from appliance.web import routes as web_routes
 from tests.api.standins import HOLD, TwoSentences
 
 ALL_SCOPES = (Scope.TRANSCRIBE, Scope.READ, Scope.WRITE)
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # spares each client of plain HTTP the reading of all public authorities
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)  # argon2 itself is tested in tests/store
 
 
 T = TypeVar("T")
@@ -59,7 +63,9 @@ class Api:
     secret: str
 
     def client(self, secret: str | None = None) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {secret or self.secret}"}, timeout=30)
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {secret or self.secret}"}, timeout=30, verify=NO_TLS
+        )
 
     def new_key(self, *scopes: Scope) -> tuple[KeyRecord, str]:
         return self.run(self.services.store.keys.create("test", scopes or ALL_SCOPES))
@@ -153,6 +159,7 @@ class Server(threading.Thread):
     async def _serve(self) -> None:
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         store = await Store.open(self._settings.database_path)
+        store.passwords._hasher = QUICK_HASHER
         pool, budget = TwoSentences(), MemoryBudget(self._settings.memory_budget_bytes)
         licensing = await self._open_licensing(store, self._settings)
         jobs = Jobs(self._settings, store, pool, self._shelf, budget, permit=licensing)

@@ -11,7 +11,7 @@ import httpx
 
 from appliance.domain import Value
 from appliance.store import NewSession, Person, PersonEdit, PersonRole
-from tests.api.conftest import Api
+from tests.api.conftest import NO_TLS, Api
 
 PASSWORD = "correct horse battery"
 
@@ -34,7 +34,7 @@ def new_person(api: Api, *, is_admin: bool = False, name: str = "Ann") -> Person
 
 
 def new_login(api: Api, *, role: PersonRole = PersonRole.MEMBER) -> Person:
-    """Active, with a password of their own; takes as long as argon2 does."""
+    """Active, with a password of their own."""
     people = api.services.store.people
     offer = api.run(people.invite(f"{secrets.token_hex(6)}@example.org", "Ann", role, "console"))
     return api.run(people.join(offer.link.token, "Ann", PASSWORD))
@@ -62,7 +62,7 @@ class Browser:
 
 def anonymous(api: Api, **more: Any) -> Browser:
     nothing_left_open = httpx.Limits(max_keepalive_connections=0)
-    return Browser(httpx.Client(base_url=api.url, timeout=30, limits=nothing_left_open, **more))
+    return Browser(httpx.Client(base_url=api.url, timeout=30, verify=NO_TLS, limits=nothing_left_open, **more))
 
 
 def signed_in(api: Api, person: Person) -> Browser:

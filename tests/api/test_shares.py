@@ -10,21 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 
 from appliance.store import Scope
-from appliance.store.passwords import Passwords
-from tests.api.conftest import Api
+from tests.api.conftest import NO_TLS, Api
 
 PASSWORD = "four calm horses"
-
-
-@pytest.fixture(autouse=True)
-def quick_passwords(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    quick = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
-    monkeypatch.setattr(api.services.store.shares, "_passwords", quick)
-    yield
-    quick.close()
 
 
 @pytest.fixture
@@ -50,7 +40,7 @@ def address(link: dict[str, Any]) -> str:
 @pytest.fixture
 def stranger(api: Api) -> Iterator[httpx.Client]:
     """A browser without any key."""
-    with httpx.Client(base_url=api.url, timeout=30) as browser:
+    with httpx.Client(base_url=api.url, timeout=30, verify=NO_TLS) as browser:
         yield browser
 
 
@@ -130,7 +120,7 @@ def test_the_limit_holds_against_many_at_once(api: Api, client: httpx.Client, ma
     link = share(client, made, max_views=3)
 
     def attempt(_: int) -> int:
-        with httpx.Client(base_url=api.url, timeout=30) as browser:
+        with httpx.Client(base_url=api.url, timeout=30, verify=NO_TLS) as browser:
             return browser.post(address(link), json={}).status_code
 
     with ThreadPoolExecutor(16) as threads:

@@ -14,7 +14,7 @@ from appliance.errors import SeatsTaken
 from appliance.identity import identity_sources
 from appliance.settings import Settings
 from appliance.store import PersonEdit, PersonRole, PersonState
-from tests.api.conftest import Api, settings_for
+from tests.api.conftest import NO_TLS, Api, settings_for
 from tests.identity.directory import BASE, READER, Slapd, slapd
 from tests.identity.provider import Provider, provider
 from tests.served import free_port
@@ -80,7 +80,7 @@ def ldap_settings(directory: Slapd, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def browser(api: Api) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=api.url, timeout=30) as client:
+    with httpx.Client(base_url=api.url, timeout=30, verify=NO_TLS) as client:
         yield client
 
 
@@ -167,7 +167,7 @@ def test_a_callback_that_another_browser_started_signs_nobody_in(
     api: Api, use: Any, browser: httpx.Client, honest: Provider
 ) -> None:
     use(**oidc_settings(api, honest))
-    with httpx.Client(base_url=api.url, timeout=30) as attacker:
+    with httpx.Client(base_url=api.url, timeout=30, verify=NO_TLS) as attacker:
         query = honest.agree(attacker.get(START).headers["location"])
     browser.get(START)
     answer = browser.get(CALLBACK, params=query)

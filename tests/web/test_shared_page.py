@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import uvicorn
-from argon2 import PasswordHasher
 from litestar import Litestar
 from litestar.datastructures import State
 from msgspec import structs
@@ -25,7 +24,6 @@ from appliance.api.routes import routes
 from appliance.domain import Caution, Speaker
 from appliance.store import NewShare, Share, own_reach
 from appliance.store import shares as shares_module
-from appliance.store.passwords import Passwords
 from appliance.web import routes as web_routes
 from tests.api.conftest import AnnouncedServer, Api, Server, settings_for, start
 from tests.store.samples import new_transcript, segment_of, transcript_of
@@ -100,7 +98,6 @@ async def _save(api: Api, owner: str) -> int:
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     server: Server
     server, api = start(settings_for(tmp_path_factory.mktemp("box")), "whisper-base")
-    api.services.store.shares._passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     listening, serving = api.run(_listen(api))
     port = listening.servers[0].sockets[0].getsockname()[1]
     yield Box(f"http://127.0.0.1:{port}", api, api.key.id, api.run(_save(api, api.key.id)))
