@@ -15,7 +15,7 @@ from licence.errors import (
     WrongKind,
 )
 from licence.keys import EMBEDDED, PublicKey, TrustedKeys
-from licence.standing import EVALUATION_DAYS, EXPIRING_DAYS, Facts, Held, Notice, Standing, State, judge
+from licence.standing import EVALUATION_DAYS, EXPIRING_DAYS, Facts, Held, Notice, Standing, State, judge, support_notice
 
 __all__ = [
     "EMBEDDED",
@@ -45,6 +45,7 @@ __all__ = [
     "judge",
     "read_licence",
     "sign",
+    "support_notice",
     "verify",
     "write_payload",
 ]

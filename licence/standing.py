@@ -153,13 +153,19 @@ def _binding(licence: Licence, facts: Facts, now: datetime) -> _Finding:
 def _support(licence: Licence, facts: Facts) -> tuple[Notice | None, bool | None]:
     if licence.support_until is None or facts.built_at is None:
         return None, None
-    if facts.built_at <= licence.support_until:
-        return None, True
+    notice = support_notice(licence, "this version", facts.built_at)
+    return notice, notice is None
+
+
+def support_notice(licence: Licence, what: str, made_at: datetime) -> Notice | None:
+    """Of something the vendor made; None where support covers it. What came later works all the same."""
+    if licence.support_until is None or made_at <= licence.support_until:
+        return None
     sentence = (
-        f"Support ended on {_day(licence.support_until)}, and this version was made later, on {_day(facts.built_at)}: "
+        f"Support ended on {_day(licence.support_until)}, and {what} was made later, on {_day(made_at)}: "
         "it works, but the licence does not cover it."
     )
-    return Notice(sentence, "Extend the support, or go back to an earlier version."), False
+    return Notice(sentence, "Extend the support, or go back to an earlier one.")
 
 
 def _evaluation_left(facts: Facts, now: datetime) -> timedelta:

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from litestar import Response, get, post
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from msgspec.structs import replace
 
 from appliance.api.auth import ADMIN, caller
 from appliance.api.fields import Fields
@@ -21,10 +22,12 @@ from appliance.audio.upload import body_chunks
 from appliance.catalogue.releases import Channel, ReleaseRecord
 from appliance.domain import Value
 from appliance.errors import InvalidField, NotFound, UnsupportedBody
-from appliance.updates.incoming import FoundBundle, ImportStatus
+from appliance.licensing import release_notice
+from appliance.updates.incoming import FoundBundle, ImportStatus, Incoming
 from appliance.updates.operations import activate_release, roll_back
 from appliance.updates.releases import KeptRelease
 from appliance.updates.roots import is_development, site_root_path, vendor_root
+from licence import Licence, Notice
 
 TAR_TYPES = ("application/x-tar", "application/octet-stream")
 
@@ -41,7 +44,9 @@ class ReleaseAnswer(Value, frozen=True):
     channel: Channel
     version: int
     imported_at: datetime
+    made_at: datetime | None
     note: str  # the maker's words
+    notice: Notice | None  # that the licence's support ended before it was made; it works all the same
     models: tuple[ReleasedModelAnswer, ...]
     active: bool
     previous: bool  # what a roll-back leads to
@@ -52,6 +57,7 @@ class ReleasesAnswer(Value, frozen=True):
     releases: tuple[ReleaseAnswer, ...]  # newest first, the vendor's before the site's
     importing: ImportStatus
     bundles: tuple[FoundBundle, ...]  # that lie where sticks are mounted
+    bundle_dir: str | None  # which is here, as the appliance sees it; null: nowhere
     site_root: bool  # whether models of the site's own can be imported
     development: bool  # this build trusts keys that everybody has
 
@@ -77,12 +83,13 @@ class ImportBody(Operation):
 
 @get("/api/v1/releases", opt=ADMIN, tags=["Models"], summary="Releases on this machine, the running import, bundles found")
 async def list_releases(request: ApiRequest) -> ReleasesAnswer:
-    return await asyncio.to_thread(_answer, services_of(request))
+    services = services_of(request)
+    return await asyncio.to_thread(_answer, services, services.licensing.standing().licence)
 
 
 @get("/api/v1/releases/import", opt=ADMIN, tags=["Models"], summary="How the import goes; ask every second")
 async def read_import(request: ApiRequest) -> ImportStatus:
-    return services_of(request).incoming.status
+    return await _status(services_of(request))
 
 
 @post(
@@ -109,15 +116,17 @@ async def import_release(request: ApiRequest) -> Response[ImportStatus]:
         )
     if fields.boolean("wait"):
         await asyncio.shield(task)
-    return Response(services.incoming.status, status_code=201 if task.done() else 202)
+    return Response(await _status(services), status_code=201 if task.done() else 202)
 
 
 @post("/api/v1/releases/{name:str}/activate", opt=ADMIN, tags=["Models"], summary="Use a release that is here", status_code=200)
 async def activate(request: ApiRequest, name: str) -> ReleaseAnswer:
-    incoming = services_of(request).incoming
+    services = services_of(request)
+    incoming = services.incoming
     record = await activate_release(incoming.releases, name, incoming.audit, caller(request).owner_id)
     kept = await asyncio.to_thread(incoming.releases.kept)
-    return next(_release(one) for one in kept if one.record.name == record.name)
+    licence = services.licensing.standing().licence
+    return next(_release(one, licence) for one in kept if one.record.name == record.name)
 
 
 @post(
@@ -138,25 +147,41 @@ def _channel(fields: Fields) -> Channel:
     return Channel(name)
 
 
-def _answer(services: Services) -> ReleasesAnswer:
+async def _status(services: Services) -> ImportStatus:
+    status = services.incoming.status
+    if status.release is None:
+        return status
+    return await asyncio.to_thread(_noticed, status, services.incoming, services.licensing.standing().licence)
+
+
+def _noticed(status: ImportStatus, incoming: Incoming, licence: Licence | None) -> ImportStatus:
+    """With what is to be said of the release that came of it, while it is kept."""
+    kept = (one.record for one in incoming.releases.kept() if one.record.name == status.release)
+    return replace(status, notice=next((release_notice(licence, record) for record in kept), None))
+
+
+def _answer(services: Services, licence: Licence | None) -> ReleasesAnswer:
     incoming = services.incoming
     return ReleasesAnswer(
-        releases=tuple(_release(kept) for kept in incoming.releases.kept()),
-        importing=incoming.status,
+        releases=tuple(_release(kept, licence) for kept in incoming.releases.kept()),
+        importing=_noticed(incoming.status, incoming, licence),
         bundles=incoming.found(),
+        bundle_dir=None if services.settings.bundle_dir is None else str(services.settings.bundle_dir),
         site_root=site_root_path(services.settings.models_dir).exists(),
         development=is_development(vendor_root()),
     )
 
 
-def _release(kept: KeptRelease) -> ReleaseAnswer:
+def _release(kept: KeptRelease, licence: Licence | None) -> ReleaseAnswer:
     record = kept.record
     return ReleaseAnswer(
         name=record.name,
         channel=record.channel,
         version=record.version,
         imported_at=record.imported_at,
+        made_at=record.made_at,
         note=record.note,
+        notice=release_notice(licence, record),
         models=_models(record),
         active=kept.active,
         previous=kept.previous,

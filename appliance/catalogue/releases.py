@@ -49,6 +49,7 @@ class ReleaseRecord(Value, frozen=True):
     models: tuple[ReleasedModel, ...]
     blobs: tuple[str, ...]  # SHA-256 of all that it needs, its trials included
     note: str = ""  # the maker's words
+    made_at: datetime | None = None  # None: it does not say
 
     @property
     def name(self) -> str:

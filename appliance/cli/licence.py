@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +15,15 @@ from typing import Annotated
 import msgspec
 import typer
 
+from appliance.catalogue.releases import Channel, read_record, read_switch, release_folder
 from appliance.cli.configuration import read_settings
 from appliance.cli.keys import opened_store
 from appliance.cli.terminal import GREEN, YELLOW, painted, say
 from appliance.errors import InvalidField
-from appliance.licensing import Licensing, SiteLicence, look_at_licence
+from appliance.licensing import Licensing, SiteLicence, look_at_licence, release_notice
 from appliance.licensing.files import MAX_LICENCE_BYTES
 from appliance.settings import Settings
-from licence import Licence, Limits, Standing, State
+from licence import Licence, Limits, Notice, State
 
 app = typer.Typer(no_args_is_help=True, help="What the licence allows, until when, and a new one.")
 
@@ -39,16 +40,22 @@ NOT_BEGUN = "There is none yet. With the first start the installation gets its i
 
 @app.command(help="Show the state of the licence, and what the vendor needs to know of this machine.")
 def show(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    site = site_licence(read_settings())
+    settings = read_settings()
+    site = site_licence(settings)
+    notices = release_notices(settings, site) if site else []
     if as_json:
-        seen = {"standing": site.standing(), "install_id": site.install_id, "gpu_uuids": site.gpu_uuids} if site else None
+        seen = (
+            {"standing": site.standing(), "install_id": site.install_id, "gpu_uuids": site.gpu_uuids, "models": notices}
+            if site
+            else None
+        )
         print(msgspec.json.encode(seen).decode())
     elif site is None:
         print(NOT_BEGUN)
     else:
         for line in lines(site):
             print(line)
-        _explain(site.standing())
+        explain((*site.standing().notices, *notices))
 
 
 def site_licence(settings: Settings) -> SiteLicence | None:
@@ -77,11 +84,19 @@ async def _install(raw: bytes) -> None:
         standing = await licensing.install(raw, "console")
     say(painted("The licence is installed. A running appliance uses it from now on.", GREEN))
     say(f"State: {MEANING[standing.state]}.")
-    _explain(standing)
+    explain(standing.notices)
 
 
-def _explain(standing: Standing) -> None:
-    for notice in standing.notices:
+def release_notices(settings: Settings, site: SiteLicence) -> list[Notice]:
+    """Of the models of the vendor's that are in use."""
+    switch = read_switch(settings.models_dir, Channel.VENDOR)
+    record = read_record(release_folder(settings.models_dir, Channel.VENDOR, switch.active))
+    notice = release_notice(site.standing().licence, record) if record else None
+    return [notice] if notice else []
+
+
+def explain(notices: Iterable[Notice]) -> None:
+    for notice in notices:
         say(painted(notice.sentence, YELLOW))
         if notice.hint:
             say(f"  {notice.hint}")

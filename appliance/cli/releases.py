@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,7 +19,9 @@ from appliance.catalogue.releases import Channel, ReleaseRecord
 from appliance.catalogue.sources import Progress
 from appliance.cli.configuration import read_settings
 from appliance.cli.keys import opened_store
+from appliance.cli.licence import explain, site_licence
 from appliance.cli.terminal import YELLOW, painted, say
+from appliance.licensing import release_notice
 from appliance.settings import Settings
 from appliance.store.audit import Audit
 
@@ -38,7 +40,11 @@ def add_to(app: typer.Typer, watched: Callable[[], Any]) -> None:
     def import_bundle(
         bundle: Annotated[
             Path,
-            typer.Argument(metavar="BUNDLE", help="The .tar, or the folder, that the maker delivered; '-' reads a tar from stdin."),
+            typer.Argument(
+                metavar="BUNDLE",
+                help="The .tar, or the folder, that the maker delivered; also by its name in the folder that APPLIANCE_BUNDLE_DIR "
+                "names (in the container /bundles, on the server 'bundles' beside compose.yml). '-' reads a tar from stdin.",
+            ),
         ],
         site: Site = False,
         activate: Annotated[bool, typer.Option("--activate/--no-activate", help="Use it at once, or only bring it in.")] = True,
@@ -56,6 +62,7 @@ def add_to(app: typer.Typer, watched: Callable[[], Any]) -> None:
             print(msgspec.json.encode(record).decode())
         else:
             print(f"{record.name} is {'in use' if activate else 'here; activate it when you like'}: {_models(record)}")
+            explain_support(settings, [record])
 
     app.command("releases")(list_releases)
     app.command("activate")(activate_release)
@@ -70,7 +77,8 @@ def list_releases(as_json: AsJson = False) -> None:
     """Show the releases that are kept here, newest first."""
     from appliance.updates.releases import Releases  # noqa: PLC0415
 
-    kept = Releases(read_settings().models_dir).kept()
+    settings = read_settings()
+    kept = Releases(settings.models_dir).kept()
     if as_json:
         print(msgspec.json.encode(kept).decode())
     elif not kept:
@@ -78,6 +86,8 @@ def list_releases(as_json: AsJson = False) -> None:
     for one in () if as_json else kept:
         state = "in use" if one.active else "failed" if one.failed else "previous" if one.previous else "kept"
         print(f"{one.record.name:<12} {state:<9} {one.record.imported_at:%Y-%m-%d}  {_models(one.record)}")
+    if not as_json:
+        explain_support(settings, [one.record for one in kept])
 
 
 def activate_release(name: Annotated[str, typer.Argument(metavar="RELEASE", help="As 'models releases' shows it.")]) -> None:
@@ -134,6 +144,13 @@ def add_root(
     print_root(add_site_root(read_settings().models_dir, read_root(file), replace=replace))
 
 
+def explain_support(settings: Settings, records: Sequence[ReleaseRecord]) -> None:
+    """Of releases that the vendor made after the licence's support had ended."""
+    site = site_licence(settings)
+    licence = site.standing().licence if site else None
+    explain(notice for record in records if (notice := release_notice(licence, record)))
+
+
 def print_root(fingerprint: str) -> None:
     print(f"The site's own root is in place. Its fingerprint: {fingerprint}")
 
@@ -149,6 +166,7 @@ async def _import(settings: Settings, path: Path, channel: Channel, activate: bo
     from appliance.updates.bundle import TarBundle, open_bundle  # noqa: PLC0415
     from appliance.updates.operations import import_release  # noqa: PLC0415
 
+    path = _found(path, settings.bundle_dir)
     with open_bundle(path) if path != Path("-") else nullcontext(TarBundle(sys.stdin.buffer)) as bundle:
         return await _audited(
             settings,
@@ -156,6 +174,13 @@ async def _import(settings: Settings, path: Path, channel: Channel, activate: bo
                 bundle, channel, settings=settings, audit=audit, actor="console", progress=progress, activate=activate
             ),
         )
+
+
+def _found(path: Path, bundle_dir: Path | None) -> Path:
+    """A bare name may be that of a bundle where sticks are mounted."""
+    if bundle_dir is None or path.exists() or len(path.parts) != 1 or not (bundle_dir / path).exists():
+        return path
+    return bundle_dir / path
 
 
 async def _audited(settings: Settings, work: Callable[[Audit], Awaitable[T]]) -> T:

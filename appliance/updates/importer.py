@@ -120,7 +120,8 @@ def _names(release: Release) -> dict[str, str]:
 def _put_together(release: Release, releases: Releases, folder: Path) -> ReleaseRecord:
     """The release's folder, with a name for every content. Raises UnsafeWeights."""
     models = tuple(_put_model(planned, release, releases, folder) for planned in release.models)
-    record = ReleaseRecord(release.channel, release.version, datetime.now(UTC), models, tuple(release.blobs), release.note)
+    came, blobs = datetime.now(UTC), tuple(release.blobs)
+    record = ReleaseRecord(release.channel, release.version, came, models, blobs, release.note, release.made_at)
     (folder / RECORD).write_bytes(msgspec.json.encode(record))
     return record
 

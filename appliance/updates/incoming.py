@@ -25,6 +25,7 @@ from appliance.updates.bundle import METADATA, Bundle, TarBundle, open_bundle
 from appliance.updates.canary import try_out
 from appliance.updates.operations import Hearing, import_release
 from appliance.updates.releases import Releases
+from licence import Notice
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class ImportStatus(Value, frozen=True):
     step_total_bytes: int | None = None
     done_bytes: int = 0  # of all steps
     release: str | None = None  # what came of it
+    notice: Notice | None = None  # what else is to be said of that
     failure: Failure | None = None
     started_at: datetime | None = None
 

@@ -9,6 +9,7 @@ import mimetypes
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -53,6 +54,7 @@ class ModelPlan(Value, frozen=True):
 class ReleasePlan(Value, frozen=True):
     models: tuple[ModelPlan, ...]
     note: Annotated[str, Meta(max_length=2000)] = ""
+    made_at: Annotated[datetime, Meta(tz=True)] | None = None  # not when it was signed last
 
 
 class PlannedModel(Value, frozen=True):
@@ -68,6 +70,7 @@ class Release(Value, frozen=True):
     models: tuple[PlannedModel, ...]
     blobs: Mapping[str, int]  # SHA-256 -> bytes; what the models and their trials need
     note: str = ""
+    made_at: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -81,7 +84,8 @@ def read_release(targets: Targets, channel: Channel) -> Release:
     models = tuple(_planned(model, sizes, channel) for model in plan.models)
     _check_names(models)
     needed = {sha256 for model in plan.models for sha256 in (*model.files.values(), model.canary.clip)}
-    return Release(channel, targets.version, models, {sha256: sizes[sha256] for sha256 in sorted(needed)}, plan.note)
+    blobs = {sha256: sizes[sha256] for sha256 in sorted(needed)}
+    return Release(channel, targets.version, models, blobs, plan.note, plan.made_at)
 
 
 def _read_plan(custom: object) -> ReleasePlan:

@@ -96,7 +96,8 @@ class Repository:
     def put(self, model: ModelPlan, keys: Keys, *, note: str = "", now: datetime | None = None) -> int:
         """Release the model beside the others of the newest release, in the place of one of the same id."""
         others = [other for other in self.plan().models if other.model != model.model]
-        return self.release(ReleasePlan((*others, model), note), keys, now=now)
+        made_at = (now or datetime.now(UTC)).replace(microsecond=0)
+        return self.release(ReleasePlan((*others, model), note, made_at), keys, now=now)
 
     def release(self, plan: ReleasePlan, keys: Keys, *, now: datetime | None = None) -> int:
         """Sign a release of models whose files were stored. Returns its version."""

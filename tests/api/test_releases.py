@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from appliance.errors import CanaryFailed
 from appliance.settings import Settings
@@ -18,6 +20,7 @@ from appliance.store import Scope
 from appliance.updates.importer import Trial
 from tests.api.conftest import Api, settings_for, start, until
 from tests.api.standins import HOLD
+from tests.licence.making import TRUSTED, licence, signed
 from tests.updates.making import Maker, model_files
 
 TAR = {"Content-Type": "application/x-tar"}
@@ -88,10 +91,31 @@ def test_a_bundle_on_a_stick_is_listed_and_imported(site: Api, admin: httpx.Clie
     listing = admin.get("/api/v1/releases").json()
     assert [found["name"] for found in listing["bundles"]] == ["unpacked", "update.tar"]
     assert (listing["development"], listing["site_root"]) == (True, False)
+    assert listing["bundle_dir"] == str(site.services.settings.bundle_dir)
     started = admin.post("/api/v1/releases", json={"bundle": "update.tar"})
     assert started.status_code in (201, 202)
     assert until(lambda: admin.get("/api/v1/releases/import").json()["state"] == "done")
     assert names(admin) == [("vendor-1", True)]
+
+
+def test_a_release_made_after_the_end_of_support_comes_in_and_says_so(site: Api, admin: httpx.Client, maker: Maker) -> None:
+    now = datetime.now(UTC)
+    site.services.licensing._trusted = TRUSTED  # for the built-in keys nobody can sign
+    ended = licence(not_before=now - timedelta(days=9), expires_at=now + timedelta(days=365), support_until=now - timedelta(days=1))
+    site.run(site.services.licensing.install(signed(ended), "console"))
+    answer = upload(admin, maker.tar())
+    assert answer.status_code == 201
+    notice = answer.json()["notice"]
+    assert f"Support ended on {now - timedelta(days=1):%Y-%m-%d}, and the release 'vendor-1' was made later" in notice["sentence"]
+    assert "it works" in notice["sentence"]
+    (listed,) = admin.get("/api/v1/releases").json()["releases"]
+    assert (listed["active"], listed["notice"]) == (True, notice)
+    assert admin.get("/api/v1/releases/import").json()["notice"] == notice
+
+    covered = replace(ended, id="licence_2", serial=2, support_until=now + timedelta(days=1))
+    site.run(site.services.licensing.install(signed(covered), "console"))
+    assert admin.get("/api/v1/releases").json()["releases"][0]["notice"] is None
+    assert admin.get("/api/v1/releases/import").json()["notice"] is None
 
 
 @pytest.mark.parametrize("name", ["../maker/bundle.tar", "/etc", "nothing.tar", ""])

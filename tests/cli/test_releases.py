@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import wave
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,20 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+import appliance.cli.licence
 from appliance.catalogue import Catalogue, Shelf
 from appliance.catalogue.fetch import fetch
 from appliance.catalogue.sources import Silent
 from appliance.cli.configuration import read_settings
+from appliance.cli.licence import app as licence_app
 from appliance.cli.models import app
-from appliance.errors import InvalidRequest, NothingToRollBack, SiteRootRefused, WrongRoot
+from appliance.errors import BundleUnreadable, InvalidRequest, NothingToRollBack, SiteRootRefused, WrongRoot
+from appliance.licensing import look_at_licence
 from appliance.updates.operations import import_release
 from appliance.updates.publish import app as publish
 from appliance.updates.roots import is_development, vendor_root
+from tests.cli.test_licence import start_once
+from tests.licence.making import TRUSTED, licence, signed
 from tests.recordings import telephone_call
 from tests.served import serve
 from tests.updates.making import ENTRY, Maker, clip_of, model_files
@@ -71,6 +78,39 @@ def test_a_bundle_can_come_through_stdin(site: dict[str, str], tmp_path: Path) -
     content = maker.tar().read_bytes()
     assert run(site, "import", "-", "--no-activate", stdin=content).stdout.startswith("vendor-1 is here")
     assert "in use" not in run(site, "releases").stdout
+
+
+def test_a_bundle_is_found_by_its_name_where_sticks_are_mounted(site: dict[str, str], tmp_path: Path) -> None:
+    maker = Maker(tmp_path / "maker")
+    maker.release(1)
+    maker.tar("update")
+    mounted = site | {"APPLIANCE_BUNDLE_DIR": str(tmp_path / "maker")}
+    assert run(mounted, "import", "update.tar").stdout == "vendor-1 is in use: tiny\n"
+    with pytest.raises(BundleUnreadable):
+        run(mounted, "import", "another.tar")
+    with pytest.raises(BundleUnreadable):
+        run(site, "import", "update.tar")
+
+
+def test_of_a_release_made_after_the_end_of_support_the_commands_say_so(
+    site: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    ended = licence(not_before=now - timedelta(days=9), expires_at=now + timedelta(days=365), support_until=now - timedelta(days=1))
+    start_once(tmp_path / "data")
+    (tmp_path / "data/licence.json").write_bytes(signed(ended))
+    monkeypatch.setattr(appliance.cli.licence, "look_at_licence", partial(look_at_licence, trusted=TRUSTED, gpus=()))
+    maker = Maker(tmp_path / "maker")
+    maker.release(1)
+    said = "the release 'vendor-1' was made later"
+    imported = run(site, "import", str(maker.tar()))
+    assert imported.stdout == "vendor-1 is in use: tiny\n"
+    assert said in imported.stderr
+    assert said in run(site, "releases").stderr
+    shown = run(site, "show", program=licence_app)
+    assert "valid: everything works" in shown.stdout
+    assert said in shown.stderr
+    assert said in json.loads(run(site, "show", "--json", program=licence_app).stdout)["models"][0]["sentence"]
 
 
 def test_fetching_a_model_of_a_release_only_checks_it(site: dict[str, str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 import appliance.updates.publish
 from appliance.errors import InvalidRequest
 from appliance.updates.publish import app
+from appliance.updates.repository import Repository
 from tests.updates.making import ENTRY, Site, clip_of, model_files
 
 
@@ -46,10 +47,13 @@ def test_from_new_keys_to_a_site_that_serves_the_second_release(tmp_path: Path, 
     assert call("bundle", repository, tmp_path / "first.tar").exit_code == 0
     assert site.take(tmp_path / "first.tar").name == "vendor-1"
     assert add(tmp_path, repository, 2, *keys).exit_code == 0
+    made_at = Repository(repository).plan().made_at
+    assert made_at
     assert call("renew", repository, *keys).stdout == "root 2, release 3\n"
     assert call("bundle", repository, tmp_path / "difference.tar", "--since", 1).exit_code == 0
     assert (tmp_path / "difference.tar").stat().st_size < (tmp_path / "first.tar").stat().st_size + 20_000
-    assert site.take(tmp_path / "difference.tar").name == "vendor-3"
+    renewed = site.take(tmp_path / "difference.tar")
+    assert (renewed.name, renewed.made_at) == ("vendor-3", made_at), "what is only signed again is no newer"
     assert site.serves() == 2
 
 
