@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyotp
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from appliance.store import UNLIMITED, own_reach
 from appliance.updates.roots import add_site_root
@@ -38,6 +38,11 @@ def wav() -> bytes:
 def administrator(api: Api, browser: Browser) -> Iterator[Page]:
     """Signed in as the first administrator, by the set-up link, as on the day of installation."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield set_up(api, context)
+    context.close()
+
+
+def set_up(api: Api, context: BrowserContext) -> Page:
     context.set_default_timeout(10_000)
     page = context.new_page()
     page.goto(api.url)
@@ -51,8 +56,7 @@ def administrator(api: Api, browser: Browser) -> Iterator[Page]:
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Who said what?")).to_be_visible()
     assert token not in page.url
-    yield page
-    context.close()
+    return page
 
 
 def go(page: Page, item: str) -> None:

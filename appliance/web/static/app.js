@@ -41,7 +41,8 @@ async function route() {
   const link = takeLinkFromAddress();
   if (link) return showDoor("", link);
   if (!isIn()) return showDoor(takeErrorFromAddress());
-  if (!ready) await prepare();
+  if (ready) showNotices(); // a licence may have been installed elsewhere; nobody waits for the answer
+  else await prepare();
   if (!isIn()) return undefined;
   const slug = /^#t\/([\w-]+)$/.exec(location.hash)?.[1] ?? null;
   const desk = DESKS[location.hash.slice(1)];
@@ -69,7 +70,7 @@ async function showDesk(Desk) {
   reveal("desk");
   window.scrollTo({ top: 0 });
   try {
-    await new Desk(place).show();
+    await new Desk(place, { onLicence: showNotices }).show();
     document.title = place.querySelector("h1").textContent;
   } catch (error) {
     onProblem(error, () => setText(place, `${error.message} ${error.hint}`));
@@ -97,7 +98,9 @@ function onWhoseBehalf() {
 
 /** What the licence has to say concerns administrators, and everybody once nothing new may be sent. */
 async function showNotices() {
-  const { notices, restricted } = await api.get("/v1/licence").catch(() => ({ notices: [] }));
+  const licence = await api.get("/v1/licence").catch(() => null);
+  if (licence === null || !isIn()) return; // no answer: what stands there stays
+  const { notices, restricted } = licence;
   const pressing = restricted || isAdministrator() ? notices[0] : null;
   byId("banner").hidden = !pressing;
   setText(byId("banner"), pressing ? `${pressing.sentence} ${isAdministrator() ? pressing.hint : ""}` : "");
@@ -192,6 +195,9 @@ function unusedKey() {
   return "The key of that link is not used: this tab works with another one. To use it, forget that one first.";
 }
 
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible" && ready && isIn()) showNotices();
+});
 window.addEventListener("hashchange", () => arrive(takeKeyFromAddress()));
 await api.readSession().catch(() => {});
 arrive(offeredKey);

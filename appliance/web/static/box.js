@@ -11,8 +11,9 @@ const STATES = { valid: "Valid", expiring: "Ends soon", grace: "In its grace per
 const PROGRESS_EVERY_MS = 1000;
 
 export class Box {
-  constructor(root) {
+  constructor(root, { onLicence }) {
     this.root = root;
+    this.onLicence = onLicence;
   }
 
   async show() {
@@ -36,6 +37,7 @@ export class Box {
   async #install(file, near) {
     try {
       await api.get("/v1/licence", { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file });
+      this.onLicence();
       await this.show();
     } catch (error) {
       near.closest(".panel").append(el("p", { class: "problem", role: "alert" }, `${error.message} ${error.hint ?? ""}`));
@@ -63,6 +65,7 @@ export class Box {
       ...(answer.development ? [el("p", { class: "notice" }, warning)] : []),
       rows(lines, "No release has been imported; the models that were fetched are in use."),
       ...(found.length ? [el("h3", {}, "Found on a drive"), rows(found)] : []),
+      ...(answer.bundle_dir ? [el("p", { class: "note" }, bundleFolderText(answer.bundle_dir))] : []),
       el("div", { class: "inline" }, action("Import a bundle", () => pick("vendor")), answer.site_root && action("Import one of our own", () => pick("site"))),
       file,
       state,
@@ -72,8 +75,9 @@ export class Box {
   #release(each) {
     const marks = [each.active && "in use", each.failed && "did not load", each.previous && "the one before"].filter(Boolean).join(", ");
     const models = each.models.map((model) => model.name).join(", ");
+    const notice = each.notice ? ` · ${each.notice.sentence} ${each.notice.hint}` : "";
     const switchTo = each.active || each.failed ? null : action("Use", () => this.#activate(each));
-    return row(`${each.name}${marks ? ` · ${marks}` : ""}`, `${models} · imported ${onDay(each.imported_at)}`, switchTo, each.active ? action("Go back", () => this.#goBack(each)) : null);
+    return row(`${each.name}${marks ? ` · ${marks}` : ""}`, `${models} · imported ${onDay(each.imported_at)}${notice}`, switchTo, each.active ? action("Go back", () => this.#goBack(each)) : null);
   }
 
   async #activate(each) {
@@ -144,6 +148,7 @@ export class Box {
 }
 
 const limitText = (limits) => (limits?.hours_a_month ? ` of ${limits.hours_a_month}` : "");
+const bundleFolderText = (folder) => `Bundles that lie in ${folder} are listed here; in a container that is the folder “bundles” beside compose.yml.`;
 const later = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const isRunning = (status) => status.state === "running";
 
