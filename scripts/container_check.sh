@@ -39,6 +39,7 @@ clean_up() {
         [ -S "$cache/$engine/socket" ] && DOCKER_HOST=unix://$cache/$engine/socket docker rm -f appliance appliance-gate appliance-alone >/dev/null 2>&1
         stop_engine "$engine"
     done
+    umount "$work/signed-site/bundles" 2>/dev/null
     rm -rf "$cache/site" "$work"
     [ -z "${APPLIANCE_CHECK_FORGET-}" ] || rm -rf "$cache"
     exit "$status"
@@ -193,7 +194,7 @@ make_models() {
         chmod -R a+rX /vendor' sh "$sample" | sed 's/^/         /'
 }
 
-check_release() { # CONTAINER: what it serves with came in signed, and what does not pass its trial changes nothing
+check_release() { # CONTAINER FOLDER_OF_ITS_INSTALLATION: what it serves with came in signed, and what does not pass its trial changes nothing
     local in_use refusal
     in_use=$(inside "$1" appliance models releases)
     say "  $in_use"
@@ -202,7 +203,8 @@ check_release() { # CONTAINER: what it serves with came in signed, and what does
     for event in models.imported models.activated; do
         inside "$1" appliance audit export | grep -q "$event" || fail "the audit log does not know $event"
     done
-    refusal=$(inside -i "$1" appliance models import - <"$work/vendor/deaf.tar" 2>&1) && fail "a model that hears other words was accepted"
+    cp "$work/vendor/deaf.tar" "$2/bundles/"
+    refusal=$(inside "$1" appliance models import deaf.tar 2>&1) && fail "a model that hears other words was accepted"
     [[ $refusal == *"of its words were wrong"* ]] || fail "it was refused for another reason: $refusal"
     say "  $(stat -c %s "$work/vendor/deaf.tar" | numfmt --to=si --suffix=B) of changed files: refused, for its canary heard other words"
     [ "$(inside "$1" appliance models releases)" = "$in_use" ] || fail "another release is in use than before"
@@ -293,7 +295,12 @@ site "$work/signed/install.sh" --to "$work/signed-site" --profile cpu --fingerpr
     while read -r line; do say "  $line"; done
 say "  installed in $(($(ms) - started)) ms"
 wait_ready appliance "$started"
-check_release appliance
+check_release appliance "$work/signed-site"
+mount --bind "$work/vendor" "$work/signed-site/bundles" # as a stick is
+started=$(ms)
+docker restart appliance >/dev/null
+wait_ready appliance "$started"
+inside appliance test -r /bundles/models.tar || fail "a stick that was mounted on bundles/ is not seen after a restart"
 transcribe appliance
 site "$work/signed/install.sh" --to "$work/signed-site" | grep "The models were imported already" || fail "the second run imported the models again"
 

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from appliance.cli import COMMANDS, load
+from appliance.cli.configuration import OTHER_NAMES
 from appliance.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,7 +30,7 @@ def test_each_command_exists(words: str) -> None:
 
 def test_each_setting_exists() -> None:
     settings = {f"APPLIANCE_{name.upper()}" for name in Settings.model_fields}
-    assert set(re.findall(r"APPLIANCE_[A-Z_]+", GUIDE)) - {"APPLIANCE_"} <= settings | OF_COMPOSE
+    assert set(re.findall(r"APPLIANCE_[A-Z_]+", GUIDE)) - {"APPLIANCE_"} <= settings | OF_COMPOSE | set(OTHER_NAMES)
 
 
 def test_each_option_of_the_installer_exists() -> None:
