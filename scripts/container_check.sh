@@ -210,6 +210,15 @@ check_release() { # CONTAINER FOLDER_OF_ITS_INSTALLATION: what it serves with ca
     [ "$(inside "$1" appliance models releases)" = "$in_use" ] || fail "another release is in use than before"
 }
 
+check_look() { # CONTAINER: the licence can be looked at beside it, by somebody who can write nothing at all
+    local beside
+    beside=$(docker run --rm --network none --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+        -v appliance_data:/data:ro -e APPLIANCE_DEVICE=cpu "$image" licence show 2>/dev/null)
+    [ -n "$beside" ] && [ "$(grep 'install id' <<<"$beside")" = "$(inside "$1" appliance licence show 2>/dev/null | grep 'install id')" ] ||
+        fail "the licence cannot be looked at where nothing can be written: $beside"
+    say "  $(grep '^state' <<<"$beside") (looked at beside it, with data that is read-only)"
+}
+
 check_machine
 work=$(mktemp -d "$cache/run.XXXXXX")
 trap clean_up EXIT INT TERM
@@ -285,6 +294,7 @@ site python3 -c "import ssl, urllib.request as r
 r.urlopen('https://localhost/healthz', timeout=10, context=ssl.create_default_context(cafile='$work/ca.pem'))" || fail "the published port does not answer over HTTPS"
 say "  https://localhost/healthz answers through the gate, its certificate verified"
 transcribe appliance
+check_look appliance
 say "install.sh once more changes nothing"
 site "$work/bundle/install.sh" --to "$work/site" | grep -c "already" >/dev/null || fail "the second run did not see the first"
 docker compose --project-directory "$work/site" down -v >/dev/null 2>&1
