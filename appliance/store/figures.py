@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from appliance.domain import Value
-from appliance.store.database import connect
+from appliance.store.database import connect_to_look
 
 
 class DatabaseFigures(Value, frozen=True):
@@ -19,7 +19,7 @@ def read_figures(path: Path) -> DatabaseFigures | None:
     """None when there is no database yet. The appliance may be running."""
     if not path.is_file():
         return None
-    db = connect(path, read_only=True)
+    db = connect_to_look(path)
     try:
         sound = db.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
         names = [

@@ -13,6 +13,7 @@ import pytest
 from appliance.errors import StartRefused
 from appliance.store import Store, Used, glance
 from appliance.store.database import connect, transaction
+from appliance.store.figures import read_figures
 
 ALWAYS = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC))
 
@@ -47,6 +48,9 @@ async def test_of_a_stopped_appliance_nothing_is_made_or_changed(path: Path) -> 
     before = content(path.parent)
     with glance(path) as seen:
         assert seen.licence_mark() == b"sealed"
+    figures = read_figures(path)
+    assert figures
+    assert (figures.sound, figures.rows["licence_mark"]) == (True, 1)
     assert content(path.parent) == before
     assert not any(name.endswith(("-wal", "-shm")) for name in before)
 
