@@ -68,6 +68,7 @@ async def test_after_a_kill_the_log_is_read_too(path: Path, tmp_path: Path) -> N
         assert seen.licence_mark() == b"in the log only"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("is_running", [True, False])
 async def test_where_nothing_can_be_written_it_is_read_all_the_same(path: Path, is_running: bool) -> None:
