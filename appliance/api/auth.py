@@ -3,6 +3,7 @@
 The rules are plain strings so that the pages can declare theirs without importing anything of `api`:
 `public`; a scope (`transcribe`, `read`, `write`, `admin`: a caller with that scope, `admin` having all of them); `metrics`
 (`admin`, or nobody at all where `metrics_public` is set); `signed_in` (a person with a session, not a key).
+`"also": "read"` beside it: the answer, or what is made, shows text, so that scope is needed as well.
 `"recent": True` beside it: a person must have proved who they are within a quarter of an hour.
 """
 
@@ -26,6 +27,7 @@ WRITE = {"access": "write"}
 ADMIN = {"access": "admin"}
 METRICS = {"access": "metrics"}
 SIGNED_IN = {"access": "signed_in"}
+ALSO_READ = {"also": "read"}
 RECENTLY = {"recent": True}
 
 SCOPE_OF_RULE = {"transcribe": "transcribe", "read": "read", "write": "write", "admin": "admin", "metrics": "admin"}
@@ -60,7 +62,8 @@ async def require_access(connection: AnyConnection, handler: BaseRouteHandler) -
     if rule == "signed_in":
         require_session(who)
     else:
-        require_scope(who, SCOPE_OF_RULE[rule])
+        for scope in (SCOPE_OF_RULE[rule], *filter(None, [handler.opt.get("also")])):
+            require_scope(who, scope)
     if handler.opt.get("recent"):
         require_recent(who)
     connection.scope["user"] = who
@@ -135,6 +138,10 @@ def caller_of_session(session: Session, standing: Standing) -> Caller:
 def require_scope(who: Caller, scope: str) -> None:
     if scope not in who.scopes and not who.is_admin:
         raise Forbidden(scope)
+
+
+def may_read(who: Caller) -> bool:
+    return Scope.READ in who.scopes or who.is_admin
 
 
 def require_session(who: Caller) -> Session:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from litestar import delete, get, post
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from appliance.api.auth import READ, WRITE, caller
+from appliance.api.auth import ALSO_READ, READ, WRITE, caller
 from appliance.api.json_body import read_json
 from appliance.api.json_schema import json_body
 from appliance.api.services import ApiRequest, services_of
@@ -16,6 +16,7 @@ from appliance.domain import Value
 from appliance.store import NewShare, Share
 
 PATH: Final = "/api/v1/transcripts/{key:str}/shares"
+ShareStatus = Literal["open", "used_up", "expired", "revoked", "ended"]  # ended: whoever made it may not change it any more
 USUALLY_OPEN: Final = timedelta(days=7)
 
 
@@ -32,7 +33,7 @@ class ShareWish(Value, frozen=True, forbid_unknown_fields=True):
 
 class ShareAnswer(Value, frozen=True):
     id: str
-    status: Literal["open", "used_up", "expired", "revoked"]
+    status: ShareStatus
     made_by: str
     created_at: datetime
     expires_at: datetime | None
@@ -52,7 +53,13 @@ class ShareListing(Value, frozen=True):
     results: tuple[ShareAnswer, ...]  # the newest first
 
 
-@post(PATH, opt=WRITE, operation_class=json_body(ShareWish), tags=["Sharing"], summary="Make a link that shows this transcript")
+@post(
+    PATH,
+    opt=WRITE | ALSO_READ,
+    operation_class=json_body(ShareWish),
+    tags=["Sharing"],
+    summary="Make a link that shows this transcript",
+)
 async def create_share(request: ApiRequest, key: str) -> MadeShare:
     """Whoever holds the link may read and download the transcript as it is then, and nothing else; never a private one."""
     wish = await read_json(request, ShareWish)
@@ -91,9 +98,11 @@ def share_answer(share: Share) -> ShareAnswer:
     )
 
 
-def _status(share: Share) -> Literal["open", "used_up", "expired", "revoked"]:
+def _status(share: Share) -> ShareStatus:
     if share.revoked_at is not None:
         return "revoked"
+    if not share.stands:
+        return "ended"
     if share.expires_at is not None and share.expires_at <= datetime.now(UTC):
         return "expired"
     return "used_up" if share.max_views is not None and share.views >= share.max_views else "open"

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from litestar import Response, delete, get, patch, post
 from msgspec import UNSET, UnsetType, structs
 
-from appliance.api.auth import READ, TRANSCRIBE, WRITE, caller
+from appliance.api.auth import ALSO_READ, READ, TRANSCRIBE, WRITE, caller, may_read
 from appliance.api.erasing import ERASURE_ANSWERS, erase_everything_of, erasure_answer
 from appliance.api.fields import MAX_TITLE_CHARS, Fields
 from appliance.api.intake import Ask, submit
@@ -185,7 +185,7 @@ async def list_revisions(request: ApiRequest, key: str) -> Revisions:
 
 @patch(
     f"{PATH}/{{key:str}}",
-    opt=WRITE,
+    opt=WRITE | ALSO_READ,
     operation_class=TranscriptPatchBody,
     tags=["Transcripts"],
     summary="Change the title, or name speakers",
@@ -214,7 +214,7 @@ async def edit_transcript(request: ApiRequest, key: str) -> TranscriptAnswer:
 
 @patch(
     f"{PATH}/{{key:str}}/segments/{{n:int}}",
-    opt=WRITE,
+    opt=WRITE | ALSO_READ,
     operation_class=SegmentPatchBody,
     tags=["Transcripts"],
     summary="Correct a segment's text or speaker",
@@ -238,7 +238,10 @@ def _bounded(name: str, text: str, limit_chars: int) -> str:
 
 @post(f"{PATH}/{{key:str}}/cancel", opt=WRITE, status_code=202, tags=["Transcripts"], summary="Stop a running transcription")
 async def cancel_transcript(request: ApiRequest, key: str) -> SummaryAnswer:
-    """Takes effect within one batch. One that was cancelled before is answered like one that is cancelled now."""
+    """Takes effect within one batch. One that was cancelled before is answered like one that is cancelled now.
+
+    Title and file name are empty for who may not read.
+    """
     services = services_of(request)
     reach = caller(request).reach
     record, job = await find_live(services, key, reach, Right.CHANGE)
@@ -248,7 +251,8 @@ async def cancel_transcript(request: ApiRequest, key: str) -> SummaryAnswer:
         record = await services.store.transcripts.locate(key, reach, Right.CHANGE)
     if record.state is not JobState.CANCELLED:
         raise AlreadyEnded(record.state)
-    return summary_answer(record, None)
+    answer = summary_answer(record, None)
+    return answer if may_read(caller(request)) else structs.replace(answer, title="", filename="")
 
 
 @delete(

@@ -68,6 +68,7 @@ class Share(Value, frozen=True):
     views: int
     last_viewed_at: datetime | None
     has_password: bool
+    stands: bool  # whoever made it is still somebody who could make it
 
     @property
     def reach(self) -> Reach:
@@ -102,11 +103,12 @@ class Shares:
     async def list(self, key: int | str, reach: Reach) -> tuple[Share, ...]:
         """Withdrawn and expired ones too, the newest first. Raises `NotFound`, `RoleTooLow`."""
 
-        def fetch(db: Database) -> list[Row]:
+        def fetch(db: Database) -> tuple[Share, ...]:
             transcript_id = find_row(db, key, reach, Right.CHANGE)["id"]
-            return rows(db, f"{_SELECT} WHERE transcript_id = ? ORDER BY shares.created_at DESC, shares.id", (transcript_id,))
+            found = rows(db, f"{_SELECT} WHERE transcript_id = ? ORDER BY shares.created_at DESC, shares.id", (transcript_id,))
+            return tuple(_read(row, stands=_stands(db, row)) for row in found)
 
-        return tuple(map(_read, await self._readers.run(fetch)))
+        return await self._readers.run(fetch)
 
     async def revoke(self, key: int | str, reach: Reach, share_id: str) -> None:
         """Whoever is reading reads no further. Raises `NotFound`, `RoleTooLow`."""
@@ -215,11 +217,16 @@ def _find_good(db: Database, token: str) -> Row:
     """One that shows something to those who have opened it."""
     row = _find(db, token)
     at = time_text(now())
-    if row["revoked_at"] is not None or first(db, _STANDS, (row["id"], row["made_by"], row["transcript_owner"], at)) is None:
+    if row["revoked_at"] is not None or not _stands(db, row):
         raise ShareRevoked
     if row["expires_at"] is not None and row["expires_at"] <= at:
         raise ShareExpired
     return row
+
+
+def _stands(db: Database, row: Row) -> bool:
+    """Of a row that `_SELECT` gave."""
+    return first(db, _STANDS, (row["id"], row["made_by"], row["transcript_owner"], time_text(now()))) is not None
 
 
 def _find_opening(db: Database, token: str) -> Row:
@@ -269,7 +276,7 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode(errors="replace")).digest()
 
 
-def _read(row: Row) -> Share:
+def _read(row: Row, *, stands: bool = True) -> Share:
     return Share(
         id=row["id"],
         transcript_id=row["transcript_id"],
@@ -282,4 +289,5 @@ def _read(row: Row) -> Share:
         views=row["views"],
         last_viewed_at=read_time(row["last_viewed_at"]),
         has_password=row["password"] is not None,
+        stands=stands,
     )

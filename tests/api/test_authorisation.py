@@ -83,13 +83,13 @@ read                  GET     /api/v1/retention
 read                  GET     /v1/licence
 
 write                 DELETE  /api/v1/transcripts
-write                 PATCH   /api/v1/transcripts/{key:str}
+write_and_read        PATCH   /api/v1/transcripts/{key:str}
 write                 DELETE  /api/v1/transcripts/{key:str}
-write                 PATCH   /api/v1/transcripts/{key:str}/segments/{n:int}
+write_and_read        PATCH   /api/v1/transcripts/{key:str}/segments/{n:int}
 write                 POST    /api/v1/transcripts/{key:str}/cancel
 write                 POST    /api/v1/transcripts/{key:str}/result/ack
 write                 PUT     /api/v1/transcripts/{key:str}/envelope
-write                 POST    /api/v1/transcripts/{key:str}/shares
+write_and_read        POST    /api/v1/transcripts/{key:str}/shares
 write                 DELETE  /api/v1/transcripts/{key:str}/shares/{share_id:str}
 write                 PUT     /api/v1/retention/{owner:str}
 
@@ -114,7 +114,7 @@ signed_in_recently    POST    /api/v1/me/keys
 signed_in_recently    POST    /api/v1/me/second-factor
 signed_in_recently    POST    /api/v1/me/second-factor/confirm
 signed_in_recently    POST    /api/v1/me/second-factor/recovery-codes
-signed_in_recently    DELETE  /api/v1/me/second-factor
+signed_in_recently    POST    /api/v1/me/second-factor/remove
 signed_in_recently    DELETE  /api/v1/workspaces/{workspace_id:str}
 
 admin                 GET     /api/v1/people
@@ -143,26 +143,26 @@ admin_recently        DELETE  /api/v1/people/{person_id:str}/second-factor
 
 # What a caller gets at the door: "in", or 401 (who are you?) or 403 (not you). The site keys have the one scope they are named by.
 DOOR = """
-                      public  transcribe  read  write  signed_in  signed_in_recently  admin  admin_recently
-nobody                in      401         401   401    401        401                 401    401
-site_transcribe       in      in          403   403    403        403                 403    403
-site_read             in      403         in    403    403        403                 403    403
-site_write            in      403         403   in     403        403                 403    403
-site_admin            in      in          in    in     403        403                 in     in
-member                in      in          in    in     in         in                  403    403
-member_long_ago       in      in          in    in     in         403                 403    403
-members_key           in      in          in    in     403        403                 403    403
-admin                 in      in          in    in     in         in                  in     in
-admin_long_ago        in      in          in    in     in         403                 in     403
-admins_key            in      in          in    in     403        403                 in     403
-admins_everyday_key   in      in          in    in     403        403                 403    403
-former_admins_key     in      in          in    in     403        403                 403    403
-disabled              in      401         401   401    401        401                 401    401
-disableds_key         in      401         401   401    401        401                 401    401
-expired               in      401         401   401    401        401                 401    401
-idle                  in      401         401   401    401        401                 401    401
-expired_key           in      401         401   401    401        401                 401    401
-revoked_key           in      401         401   401    401        401                 401    401
+                      public  transcribe  read  write  write_and_read  signed_in  signed_in_recently  admin  admin_recently
+nobody                in      401         401   401    401             401        401                 401    401
+site_transcribe       in      in          403   403    403             403        403                 403    403
+site_read             in      403         in    403    403             403        403                 403    403
+site_write            in      403         403   in     403             403        403                 403    403
+site_admin            in      in          in    in     in              403        403                 in     in
+member                in      in          in    in     in              in         in                  403    403
+member_long_ago       in      in          in    in     in              in         403                 403    403
+members_key           in      in          in    in     in              403        403                 403    403
+admin                 in      in          in    in     in              in         in                  in     in
+admin_long_ago        in      in          in    in     in              in         403                 in     403
+admins_key            in      in          in    in     in              403        403                 in     403
+admins_everyday_key   in      in          in    in     in              403        403                 403    403
+former_admins_key     in      in          in    in     in              403        403                 403    403
+disabled              in      401         401   401    401             401        401                 401    401
+disableds_key         in      401         401   401    401             401        401                 401    401
+expired               in      401         401   401    401             401        401                 401    401
+idle                  in      401         401   401    401             401        401                 401    401
+expired_key           in      401         401   401    401             401        401                 401    401
+revoked_key           in      401         401   401    401             401        401                 401    401
 """
 
 AT_THE_DOOR = {"forbidden", "session_needed", "recent_sign_in_needed", "csrf_token_wrong"}

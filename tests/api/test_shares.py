@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from appliance.store import Scope
+from appliance.store import Asker, MemberRole, Scope
 from tests.api.conftest import NO_TLS, Api
+from tests.api.people import new_person, signed_in
 
 PASSWORD = "four calm horses"
 
@@ -145,6 +146,22 @@ def test_a_withdrawn_link_is_closed_at_once(client: httpx.Client, stranger: http
     for answer in (stranger.get(address(link)), stranger.get(f"{address(link)}/export/txt"), stranger.post(address(link), json={})):
         assert (answer.status_code, answer.json()["code"]) == (410, "share_revoked")
     assert client.get(f"/api/v1/transcripts/{made['id']}/shares/").json()["results"][0]["status"] == "revoked"
+
+
+def test_a_link_whose_maker_may_not_share_any_more_is_not_listed_as_open(api: Api, wav: bytes) -> None:
+    boss, editor = new_person(api), new_person(api)
+    asker, workspaces = Asker(boss.id, is_admin=False), api.services.store.workspaces
+    team = api.run(workspaces.create("Newsroom", boss.id))
+    api.run(workspaces.put_member(team.id, editor.id, MemberRole.EDITOR, asker))
+    theirs, listing = signed_in(api, editor).client, signed_in(api, boss).client
+    made = theirs.post("/v1/transcribe", data={"workspace": team.id}, files={"file": ("a.wav", wav)}).json()
+    share(theirs, made)
+    path = f"/api/v1/transcripts/{made['id']}/shares/"
+    assert [each["status"] for each in listing.get(path).json()["results"]] == ["open"]
+    api.run(workspaces.put_member(team.id, editor.id, MemberRole.VIEWER, asker))
+    [ended] = listing.get(path).json()["results"]
+    assert ended["status"] == "ended"
+    assert listing.delete(f"{path}{ended['id']}").status_code == 204
 
 
 def test_a_deleted_transcript_takes_its_links_along(client: httpx.Client, stranger: httpx.Client, made: dict[str, Any]) -> None:

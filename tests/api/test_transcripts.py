@@ -7,8 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
+from appliance.store import Scope
 from appliance.store.database import connect
 from tests.api.conftest import Api, until
+from tests.api.people import new_person
 from tests.api.standins import HOLD
 
 TEXT = "Good morning. Who is there?"
@@ -198,6 +200,31 @@ def test_a_running_one_is_cancelled(api: Api, client: httpx.Client, wav: bytes) 
     assert api.pool.cancelled.acquire(timeout=10)
     assert client.post(f"{accepted['url']}cancel/").json()["status"] == "cancelled"
     assert until(lambda: api.services.budget.used_bytes == 0)
+
+
+def test_who_may_write_and_not_read_learns_nothing_of_what_was_sent(api: Api, client: httpx.Client, wav: bytes) -> None:
+    """A key for a program that cancels and erases: what its answers hold is no way around the scope."""
+    person = new_person(api)
+    keys = api.services.store.keys
+    _, sends = api.run(keys.create("sends", (Scope.TRANSCRIBE, Scope.READ), None, person.id))
+    _, writes = api.run(keys.create("writes", (Scope.WRITE,), None, person.id))
+    with api.client(sends) as sender, api.client(writes) as writer:
+        done = sender.post("/v1/transcribe", files={"file": ("Budget.wav", wav)}).json()
+        path = f"/api/v1/transcripts/{done['id']}"
+        for answer in (
+            writer.patch(path, json={"revision": 1, "title": "Mine"}),
+            writer.patch(f"{path}/segments/0", json={"revision": 1, "text": "Hello."}),
+            writer.post(f"{path}/shares", json={}),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+            assert "'read'" in answer.json()["error"]
+        sent = sender.post("/api/v1/transcripts/", data={"prompt": HOLD}, files={"file": ("Budget.wav", wav)}).json()
+        assert api.pool.holding.acquire(timeout=10)
+        cancelled = writer.post(f"{sent['url']}cancel")
+        assert (cancelled.status_code, cancelled.json()["title"], cancelled.json()["filename"]) == (202, "", "")
+        assert "Budget" not in cancelled.text
+        assert sender.get(sent["url"]).json()["title"] == "Budget"
+        assert writer.delete(path).status_code in (202, 204)
 
 
 def test_a_finished_one_cannot_be_cancelled(client: httpx.Client, wav: bytes) -> None:

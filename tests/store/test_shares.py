@@ -30,7 +30,7 @@ from appliance.errors import (
     ShareUsedUp,
     TooManyShares,
 )
-from appliance.store import Asker, MemberRole, NewShare, Reach, Share, Store, own_reach
+from appliance.store import Asker, MemberRole, NewShare, Person, Reach, Share, Store, own_reach
 from appliance.store import shares as shares_module
 from appliance.store.passwords import Passwords
 from tests.store.samples import OPTIONS, new_transcript, raw_bytes, save
@@ -266,11 +266,19 @@ async def test_it_ends_when_whoever_made_it_leaves_the_workspace(store: Store) -
     await store.workspaces.put_member(workspace.id, editor.id, MemberRole.VIEWER, asker)
     with pytest.raises(ShareRevoked):
         await store.shares.look(token)
+    assert await listed(store, record, boss) == [False]
     await store.workspaces.put_member(workspace.id, editor.id, MemberRole.EDITOR, asker)
+    assert await listed(store, record, boss) == [True]
     assert (await store.shares.find_view(token, view.secret)).transcript_id == record.id
     await store.workspaces.remove_member(workspace.id, editor.id, asker)
     with pytest.raises(ShareRevoked):
         await store.shares.find_view(token, view.secret)
+
+
+async def listed(store: Store, record: TranscriptRecord, owner: Person) -> list[bool]:
+    """Whether each of its links stands, as they are told to an owner of the workspace."""
+    reach = Reach(owner.id, frozenset((record.owner,)), frozenset((record.owner,)))
+    return [share.stands for share in await store.shares.list(record.id, reach)]
 
 
 async def test_it_ends_with_the_key_that_made_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ const LASTS = [
   ["30", "for a month"],
   ["", "until withdrawn"],
 ];
-const STATES = { open: "open", used_up: "used up", expired: "expired", revoked: "withdrawn" };
+const STATES = { open: "open", used_up: "used up", expired: "expired", revoked: "withdrawn", ended: "closed, since whoever made it may not change this any more" };
 
 /** Opens the dialog about one transcript. `onMoved` is called when it belongs to somebody else afterwards. */
 export async function openSharing(record, { onMoved }) {
@@ -65,7 +65,7 @@ class Sharing {
 
   async #links() {
     const { results } = await api.get(`${this.path}/shares`);
-    const lines = results.map((share) => row(sentenceOf(share), `made ${atTime(share.created_at)}${share.has_password ? " · with a password" : ""}`, share.status === "open" && this.#withdraw(share)));
+    const lines = results.map((share) => row(sentenceOf(share), `made ${atTime(share.created_at)}${share.has_password ? " · with a password" : ""}`, ["open", "ended"].includes(share.status) && this.#withdraw(share)));
     this.password = el("input", { id: "share-password", type: "text", autocomplete: "off", maxlength: "256", placeholder: "none" });
     this.lasts = choice(LASTS, "7", () => {});
     this.lasts.setAttribute("aria-label", "How long it works");
