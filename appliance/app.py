@@ -103,7 +103,7 @@ async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> A
             incoming = Incoming(settings, store.audit)
             warming = asyncio.create_task(_keep_warm(settings, shelf, pool, store))
             try:
-                async with _on_record(store, settings):
+                async with _on_record(store, settings, door):
                     yield Services(
                         settings, jobs, store, shelf, budget, pool, metrics, licensing, incoming, door, identities=identities
                     )
@@ -120,9 +120,11 @@ async def _running(settings: Settings, metrics: Metrics, door: Door | None) -> A
 
 
 @asynccontextmanager
-async def _on_record(store: Store, settings: Settings) -> AsyncIterator[None]:
-    """Start and stop stand in the audit log; between them, transcripts go when the time to keep them is over."""
+async def _on_record(store: Store, settings: Settings, door: Door | None) -> AsyncIterator[None]:
+    """Start, stop and new certificates stand in the audit log; meanwhile transcripts go when the time to keep them is over."""
     await store.audit.record("appliance.started", SYSTEM, version=__version__)
+    if door:
+        await door.tell(lambda change: store.audit.record(f"certificate.{change}", SYSTEM))
     keeping = asyncio.create_task(store.retention.keep_to_rules(settings.retention_days))
     try:
         yield

@@ -10,9 +10,9 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -35,7 +35,11 @@ END_WARNING = timedelta(days=21)  # for certificates that only a person can rene
 STRICT_WHEN_TRUSTED_S = 365 * 86400
 STRICT_UNTIL_THEN_S = 300
 
+RECORDED_FILE = "recorded"  # the fingerprint of the certificate that was last told of; a start may show another one
+
 Clock = Callable[[], datetime]
+Change = Literal["issued", "renewed", "installed"]  # the first one; by itself; by whoever looks after the files
+Listener = Callable[[Change], Awaitable[None]]
 
 
 def now_utc() -> datetime:
@@ -90,6 +94,7 @@ class Door:
         self._builtin = builtin
         self._clock = clock
         self._told = ""
+        self._listener: Listener | None = None
         self._view = self._look(source.at_start(clock()) if source else None)
         self.context = server_context() if source else None
         self._load(self._view)
@@ -138,6 +143,21 @@ class Door:
             confirm(self._folder, self._anchor(self._view.authority))
             self._view = msgspec.structs.replace(self._view, confirmed=True)
 
+    async def tell(self, listener: Listener) -> None:
+        """Of the certificate that is shown, whenever it is not the one that was last told of, be it in an earlier run."""
+        self._listener = listener
+        await self._tell_listener()
+
+    async def _tell_listener(self) -> None:
+        shown = self.shown
+        if self._listener is None or shown is None:
+            return
+        known = self._folder.read(RECORDED_FILE)
+        if known == shown.fingerprint_sha256.encode():
+            return
+        await self._listener("installed" if self.mode == "files" else "renewed" if known else "issued")
+        self._folder.write(RECORDED_FILE, shown.fingerprint_sha256.encode())
+
     async def watch(self) -> None:
         """Until it is cancelled."""
         while True:
@@ -150,18 +170,22 @@ class Door:
     async def check(self) -> None:
         """What cannot be renewed stays, and the log says why, once for each reason."""
         try:
-            self._adopt(await asyncio.to_thread(self._look_again))
+            if self._adopt(await asyncio.to_thread(self._look_again)):
+                await self._tell_listener()
         except ApplianceError as error:
             self._tell(f"The certificate stays as it is. {error.message} {error.hint}")
             return
         self._warn_of_the_end()
 
-    def _adopt(self, view: View) -> None:
-        if view.credentials and self._view.credentials and view.credentials.pem != self._view.credentials.pem:
+    def _adopt(self, view: View) -> bool:
+        """Whether new connections see another certificate than before."""
+        is_new = bool(view.credentials and self._view.credentials and view.credentials.pem != self._view.credentials.pem)
+        if is_new:
             self._load(view)
             self._told = ""
             log.info("New connections see a new certificate.")
         self._view = view
+        return is_new
 
     def _look_again(self) -> View:
         return self._look(self._source.credentials(self._clock()) if self._source else None)

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.errors import CertificateRefused, StartRefused
-from appliance.tls import built_in, open_door
+from appliance.tls import Door, built_in, open_door
 from appliance.tls import door as module
 from appliance.tls.credentials import read_credentials
 from appliance.tls.door import load, server_context
@@ -118,6 +118,46 @@ def test_time_passes_and_the_certificate_is_another(settings: MakeSettings, cloc
     assert door.shown
     assert first
     assert door.shown.not_after > first.not_after
+
+
+def told_of(door: Door) -> list[str]:
+    """What the audit log of a running appliance would hold of it: at its start, and after a look."""
+    told: list[str] = []
+
+    async def listen(change: str) -> None:
+        told.append(change)
+
+    async def run() -> None:
+        await door.tell(listen)
+        await door.check()
+
+    asyncio.run(run())
+    return told
+
+
+def test_each_certificate_of_its_own_is_told_of_once_also_when_a_start_renews_it(settings: MakeSettings, clock: Clock) -> None:
+    door = open_door(settings(), clock)
+    assert told_of(door) == ["issued"]
+    assert told_of(door) == []
+    clock.pass_(days=61)
+    assert told_of(door) == ["renewed"]
+    clock.pass_(days=61)
+    assert told_of(open_door(settings(), clock)) == ["renewed"]
+    assert told_of(open_door(settings(), clock)) == []
+
+
+def test_files_that_somebody_puts_there_are_told_of(settings: MakeSettings, tmp_path: Path) -> None:
+    files, now = customer_files(tmp_path), datetime.now(UTC)
+    chosen = settings(tls="files", tls_certificate_file=files.certificate, tls_key_file=files.key)
+    door = open_door(chosen)
+    assert told_of(door) == ["installed"]
+    files.put(make("box", files.root, hosts=["box"], begins=now - DAY, ends=now + 50 * DAY))
+    assert told_of(door) == ["installed"]
+    assert told_of(open_door(chosen)) == []
+
+
+def test_without_tls_there_is_nothing_to_tell(settings: MakeSettings) -> None:
+    assert told_of(open_door(settings(tls="off"))) == []
 
 
 def refused_replacements(now: datetime) -> list[Callable[[Path], None]]:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from appliance.cli import slow_clients
+from appliance.store.database import connect
 from appliance.tls import built_in, door
 from tests.served import free_port
 from tests.tls.conftest import MakeSettings, settings_in
@@ -165,6 +167,13 @@ def test_only_an_administrator_confirms(served: Live) -> None:
 # --- changes under way ---
 
 
+def recorded(running: Live) -> list[str]:
+    """Of certificates, in the audit log of the appliance that runs."""
+    with closing(connect(running.settings.database_path)) as db:
+        found = db.query("SELECT event FROM audit WHERE event LIKE 'certificate.%' ORDER BY sequence")
+        return [row["event"] for row in found]
+
+
 @pytest.mark.usefixtures("_checked_often")
 def test_a_renewed_certificate_is_seen_by_new_connections_and_disturbs_no_old_one(settings: MakeSettings) -> None:
     with live(settings()) as running, running.client() as client:
@@ -175,6 +184,7 @@ def test_a_renewed_certificate_is_seen_by_new_connections_and_disturbs_no_old_on
         assert client.get("/healthz").status_code == 200  # on the connection of before
         with running.client() as another:
             assert another.get("/healthz").status_code == 200
+        wait_until(lambda: recorded(running) == ["certificate.issued", "certificate.renewed"])
 
 
 @pytest.mark.usefixtures("_checked_often")
