@@ -128,6 +128,14 @@ ROLES = Section(
             "withdrawn.",
             "tests/api/test_shares.py::test_a_withdrawn_link_is_closed_at_once",
         ),
+        Statement(
+            "An API key reads nothing without the scope for it: one that may only write gets no word of a transcript.",
+            "tests/api/test_transcripts.py::test_who_may_write_and_not_read_learns_nothing_of_what_was_sent",
+        ),
+        Statement(
+            "A second factor is taken off with a code of it or a recovery code, or by an administrator for somebody else.",
+            "tests/api/test_session.py::test_the_second_factor_from_enrolment_to_removal",
+        ),
     ),
 )
 
@@ -167,7 +175,8 @@ OPEN = Section(
         ),
         Statement(
             "An administrator can make a link for somebody's new password, take their second factor off, and sign in as them; "
-            "the audit log shows each of these. Their private transcripts stay closed."
+            "the audit log shows each of these, and such a password ends the person's API keys. Their private transcripts stay "
+            "closed."
         ),
         Statement(
             "A restored backup brings back the accounts, roles and memberships of its time: suspend and remove again whoever has "

@@ -14,7 +14,15 @@ from appliance.api.json_body import read_json
 from appliance.api.json_schema import json_body
 from appliance.api.people_answers import PersonAnswer, SessionEntry, person_answer, session_entry
 from appliance.api.services import ApiRequest, services_of
-from appliance.api.sign_in import SessionAnswer, answer_opened, confirm_password, guarded_attempt, open_session, renew_session
+from appliance.api.sign_in import (
+    SessionAnswer,
+    answer_opened,
+    check_second_factor,
+    confirm_password,
+    guarded_attempt,
+    open_session,
+    renew_session,
+)
 from appliance.domain import Value
 from appliance.errors import SecondFactorElsewhere
 from appliance.identity.ldap import PROVIDER as DIRECTORY
@@ -77,6 +85,7 @@ async def change_me(request: ApiRequest) -> PersonAnswer:
 async def erase_me(request: ApiRequest) -> Response[Any]:
     """With all my own transcripts, keys and sessions. 204: nothing of it is left in any file; 202: as soon as a reader lets go."""
     services, me = services_of(request), _me(request)
+    await services.store.people.check_erasable(me)
     await services.jobs.cancel_of(me)
     return erasure_answer(await services.store.people.erase(me, me))
 
@@ -130,18 +139,42 @@ async def confirm_second_factor(request: ApiRequest) -> Response[Enrolled]:
     return Response(Enrolled(codes, session), status_code=200, cookies=[opened.cookie])
 
 
-@post(f"{SECOND_FACTOR}/recovery-codes", opt=SIGNED_IN | RECENTLY, tags=TAGS, status_code=200, summary="New recovery codes")
+@post(
+    f"{SECOND_FACTOR}/recovery-codes",
+    opt=SIGNED_IN | RECENTLY,
+    tags=TAGS,
+    status_code=200,
+    operation_class=json_body(Code),
+    summary="New recovery codes",
+)
 async def renew_recovery_codes(request: ApiRequest) -> RecoveryCodes:
-    """The earlier ones end."""
-    return RecoveryCodes(await services_of(request).store.second_factors.renew_recovery_codes(_me(request)))
+    """JSON: `code`, of the authenticator or a recovery code. The earlier ones end."""
+    given, who = await read_json(request, Code), caller(request)
+    await _prove_by_code(request, who, given.code)
+    return RecoveryCodes(await services_of(request).store.second_factors.renew_recovery_codes(who.owner_id))
 
 
-@delete(SECOND_FACTOR, opt=SIGNED_IN | RECENTLY, tags=TAGS, status_code=200, summary="Take my second factor off")
+@post(
+    f"{SECOND_FACTOR}/remove",
+    opt=SIGNED_IN | RECENTLY,
+    tags=TAGS,
+    status_code=200,
+    operation_class=json_body(Code),
+    summary="Take my second factor off",
+)
 async def remove_second_factor(request: ApiRequest) -> Response[SessionAnswer]:
-    """Ends all my sessions; the answer begins a new one."""
-    who = caller(request)
+    """JSON: `code`, of the authenticator or a recovery code. Ends all my sessions; the answer begins a new one."""
+    given, who = await read_json(request, Code), caller(request)
+    await _prove_by_code(request, who, given.code)
     await services_of(request).store.second_factors.remove(who.owner_id, who.owner_id)
     return await renew_session(request, who)
+
+
+async def _prove_by_code(request: ApiRequest, who: Caller, code: str) -> None:
+    """A password that was seen, or a browser left open, is not enough. Raises `WrongCredentials`, `TooManyAttempts`."""
+    services = services_of(request)
+    async with guarded_attempt(request, who.owner_id):
+        await check_second_factor(services, await services.store.people.get(who.owner_id), code)
 
 
 def qr_svg(text: str) -> str:

@@ -81,7 +81,7 @@ async def erase_person(request: ApiRequest, person_id: str) -> Response[Any]:
     What they sent to a workspace stays there.
     """
     services = services_of(request)
-    await services.store.people.get(person_id)
+    await services.store.people.check_erasable(person_id)
     await services.jobs.cancel_of(person_id)
     erased = await services.store.people.erase(person_id, caller(request).owner_id)
     return erasure_answer(erased)
@@ -101,6 +101,9 @@ async def offer_password(request: ApiRequest, person_id: str) -> LinkAnswer:
     summary="Take a lost second factor off",
 )
 async def remove_second_factor_of(request: ApiRequest, person_id: str) -> None:
+    """Somebody else's: one's own asks for a code, on one's own page."""
+    if person_id == caller(request).owner_id:
+        raise InvalidField("person", "is yourself", "Take your own second factor off on your account page, with a code.")
     await services_of(request).store.second_factors.remove(person_id, caller(request).owner_id)
 
 

@@ -137,6 +137,12 @@ def _revoke(db: Database, id_or_prefix: str) -> KeyRecord:
     return _read(row or found[0])
 
 
+def revoke_keys_of(db: Database, person_id: str) -> list[str]:
+    """All of a person's; their ids. Part of the transaction that ends what was there before."""
+    update = "UPDATE keys SET revoked_at = ? WHERE person_id = ? AND revoked_at IS NULL RETURNING id"
+    return [row["id"] for row in rows(db, update, (time_text(now()), person_id))]
+
+
 def _touch(db: Database, key_id: str, at: datetime) -> None:
     before = time_text(at - LAST_USED_EVERY)
     db.conn.execute(

@@ -19,6 +19,7 @@ from appliance.errors import AlreadyAccepted, EmailTaken, InvalidField, LastAdmi
 from appliance.store.audit import append_audit
 from appliance.store.database import first, rows
 from appliance.store.erasure import Erasures
+from appliance.store.keys import revoke_keys_of
 from appliance.store.links import Link, Purpose, offer_link, read_link, spend_link, withdraw_links
 from appliance.store.passwords import Passwords, check_new_password
 from appliance.store.rows import Row, now, time_text
@@ -28,6 +29,7 @@ from appliance.store.threads import Readers, Writer
 
 MAX_NAME_CHARS: Final = 200
 MAX_EMAIL_CHARS: Final = 254
+LOCAL: Final = "password IS NOT NULL"  # SQL: signs in here, whatever becomes of a directory
 NOBODY: Final = "nobody"  # the actor of what needs no account yet
 AUDIT_ROLES: Final = {PersonRole.ADMIN: "administrator", PersonRole.MEMBER: "member"}
 
@@ -159,6 +161,7 @@ class People:
             if not db.conn.execute(update, (name, hashed, person_id)).rowcount:
                 raise LinkSpent
             append_audit(db, "person.joined", person_id, person_id, method="invitation")
+            _close_setup(db, person_id)
             return _get(db, person_id)
 
         return await self._writer.run(work)
@@ -225,13 +228,16 @@ class People:
         return await self._writer.run(work)
 
     async def reset_password(self, token: str, password: str) -> None:
-        """By a link; their sessions end. Raises `LinkSpent`, `InvalidField`."""
+        """By a link; their sessions and keys end: somebody else may have had the account. Raises `LinkSpent`, `InvalidField`."""
         offer = await self.look_up(token)
         check_new_password(password, *((offer.person.name, offer.person.email) if offer.person else ()))
         hashed = await self._passwords.hash(password)
 
         def work(db: Database) -> None:
-            _set_password(db, spend_link(db, token, Purpose.PASSWORD).person_id or "", hashed, "link")
+            person_id = spend_link(db, token, Purpose.PASSWORD).person_id or ""
+            _set_password(db, person_id, hashed, "link")
+            for key_id in revoke_keys_of(db, person_id):
+                append_audit(db, "key.revoked", person_id, key_id, reason="password")
 
         await self._writer.run(work)
 
@@ -245,10 +251,20 @@ class People:
 
         return await self._writer.run(work)
 
+    async def check_erasable(self, person_id: str) -> None:
+        """Before anything of theirs is stopped. Raises `NotFound`, `LastAdministrator`."""
+
+        def look(db: Database) -> None:
+            _get(db, person_id)
+            if _count_administrators(db) and not _count_administrators(db, f"{LOCAL} AND id IS NOT ?", person_id):
+                raise LastAdministrator
+
+        await self._readers.run(look)
+
     async def erase(self, person_id: str, actor: str) -> bool:
         """With keys, sessions, memberships and their own transcripts; the answer is that of `Erasures`.
 
-        Running jobs of theirs must have been cancelled. Raises `NotFound`, `LastAdministrator`.
+        Running jobs of theirs must have been cancelled, after `check_erasable`. Raises `NotFound`, `LastAdministrator`.
         """
 
         def mark(db: Database) -> None:
@@ -336,12 +352,14 @@ def _set_password(db: Database, person_id: str, hashed: str, method: str) -> Non
 
 
 def _change(db: Database, person: Person, edit: PersonEdit, actor: str) -> None:
-    if edit.name is not UNSET:
-        db.conn.execute("UPDATE people SET name = ? WHERE id = ?", (_checked_name(edit.name), person.id))
+    if edit.name is not UNSET and (name := _checked_name(edit.name)) != person.name:
+        db.conn.execute("UPDATE people SET name = ? WHERE id = ?", (name, person.id))
+        append_audit(db, "person.changed", actor, person.id, name=True)
     if edit.role not in (UNSET, person.role):
         db.conn.execute("UPDATE people SET role = ? WHERE id = ?", (edit.role, person.id))
         end_sessions(db, person.id)
         append_audit(db, "person.changed", actor, person.id, role=AUDIT_ROLES[PersonRole(edit.role)])
+        _close_setup(db, person.id)
     if edit.state not in (UNSET, person.state):
         _set_state(db, person, PersonState(edit.state), actor)
 
@@ -352,6 +370,13 @@ def _set_state(db: Database, person: Person, state: PersonState, actor: str) -> 
     db.conn.execute("UPDATE people SET state = ? WHERE id = ?", (state, person.id))
     end_sessions(db, person.id)
     append_audit(db, "person.suspended" if state is PersonState.DISABLED else "person.resumed", actor, person.id)
+    _close_setup(db, person.id)
+
+
+def _close_setup(db: Database, person_id: str) -> None:
+    """Once somebody administers, a link that waits for the first administrator is a way in that nobody thinks of."""
+    if first(db, "SELECT 1 FROM people WHERE id = ? AND role = 'admin' AND state = 'active'", (person_id,)) is not None:
+        withdraw_links(db, Purpose.SETUP, None)
 
 
 # --- people of a directory --------------------------------------------------------------------------------------------
@@ -366,9 +391,12 @@ def _follow_directory(db: Database, identity: KnownElsewhere) -> Person:
         _insert(db, person, login=None)
         db.conn.execute("INSERT INTO identities VALUES (?, ?, ?)", (identity.provider, identity.subject, person.id))
         append_audit(db, "person.joined", person.id, person.id, role=AUDIT_ROLES[role])
+        _close_setup(db, person.id)
         return _get(db, person.id)
     person = _get(db, known["person_id"])
     db.conn.execute("UPDATE people SET name = ?, email = ? WHERE id = ?", (name, identity.email, person.id))
+    if name != person.name:
+        append_audit(db, "person.changed", "system", person.id, name=True)
     _change(db, person, PersonEdit(role=role), "system")
     return _get(db, person.id)
 
@@ -385,6 +413,7 @@ def _ensuring_administrator(db: Database) -> Iterator[None]:
         raise LastAdministrator
 
 
-def _count_administrators(db: Database, also: str = "password IS NOT NULL") -> int:
-    [found] = rows(db, f"SELECT count(*) AS n FROM people WHERE role = 'admin' AND state = 'active' AND {also}")  # noqa: S608
+def _count_administrators(db: Database, also: str = LOCAL, *parameters: object) -> int:
+    counted = f"SELECT count(*) AS n FROM people WHERE role = 'admin' AND state = 'active' AND {also}"  # noqa: S608
+    [found] = rows(db, counted, parameters)
     return int(found["n"])

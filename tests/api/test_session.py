@@ -8,9 +8,10 @@ import pytest
 from sqlite_utils import Database
 
 from appliance.api.throttle import Throttle
-from appliance.store import Person, PersonRole, Scope
+from appliance.store import Person, PersonEdit, PersonRole, Scope
 from tests.api.conftest import Api
-from tests.api.people import PASSWORD, Browser, anonymous, new_login, new_person, signed_in
+from tests.api.people import PASSWORD, Browser, anonymous, make_admin, new_login, new_person, signed_in
+from tests.api.standins import HOLD
 
 SESSION = "/api/v1/session"
 
@@ -217,11 +218,61 @@ def test_the_second_factor_from_enrolment_to_removal(browser: Browser, api: Api)
     assert again.sign_in(person.email, code=recovery[0]).status_code == 200
     assert code_of(anonymous(api).sign_in(person.email, code=recovery[0])) == (401, "wrong_credentials")
 
-    removed = browser.take(browser.client.delete("/api/v1/me/second-factor"))
+    for name in ("remove", "recovery-codes"):  # the password alone, or a code that was used, does not do
+        path = f"/api/v1/me/second-factor/{name}"
+        assert code_of(browser.post(path)) == (422, "invalid_field")
+        assert code_of(browser.post(path, code="")) == (401, "second_factor_needed")
+        assert code_of(browser.post(path, code=code)) == (401, "wrong_credentials")
+        assert code_of(browser.post(path, code=recovery[0])) == (401, "wrong_credentials")
+    assert browser.client.get("/api/v1/me").json()["has_second_factor"] is True
+
+    removed = browser.take(browser.post("/api/v1/me/second-factor/remove", code=recovery[1]))
     assert removed.status_code == 200
     assert removed.json()["person"]["has_second_factor"] is False
     assert code_of(again.client.get("/api/v1/me")) == (401, "signed_out")
     assert anonymous(api).sign_in(person.email).status_code == 200
+
+
+def test_new_recovery_codes_end_the_old_ones(browser: Browser, api: Api) -> None:
+    person = new_login(api)
+    browser.sign_in(person.email)
+    totp = pyotp.TOTP(browser.post("/api/v1/me/second-factor").json()["secret"])
+    old = browser.take(browser.post("/api/v1/me/second-factor/confirm", code=totp.now())).json()["recovery_codes"]
+    new = browser.post("/api/v1/me/second-factor/recovery-codes", code=old[0]).json()["recovery_codes"]
+    assert not set(new) & set(old)
+    assert code_of(browser.post("/api/v1/me/second-factor/remove", code=old[1])) == (401, "wrong_credentials")
+    assert browser.post("/api/v1/me/second-factor/remove", code=new[0]).status_code == 200
+
+
+def test_an_administrator_takes_off_the_second_factor_of_others_only(browser: Browser, api: Api) -> None:
+    """Their own asks for a code; else the password would be enough for whoever has it."""
+    admin, other = new_person(api, is_admin=True), new_login(api)
+    browser.sign_in(other.email)
+    totp = pyotp.TOTP(browser.post("/api/v1/me/second-factor").json()["secret"])
+    browser.post("/api/v1/me/second-factor/confirm", code=totp.now())
+    administrator = signed_in(api, admin)
+    own = administrator.client.delete(f"/api/v1/people/{admin.id}/second-factor")
+    assert code_of(own) == (422, "invalid_field")
+    assert administrator.client.delete(f"/api/v1/people/{other.id}/second-factor").status_code == 204
+    assert anonymous(api).sign_in(other.email).status_code == 200
+
+
+def test_the_last_administrator_who_cannot_be_erased_keeps_their_running_recordings(api: Api, wav: bytes) -> None:
+    """Refused first, and nothing touched."""
+    person = make_admin(api, new_login(api))
+    browser = signed_in(api, person)
+    others = [
+        each for each in api.run(api.services.store.people.list()) if each.is_admin and each.has_password and each.id != person.id
+    ]
+    for each in others:
+        api.run(api.services.store.people.change(each.id, PersonEdit(role=PersonRole.MEMBER), "console"))
+    sent = browser.client.post("/api/v1/transcripts/", data={"prompt": HOLD}, files={"file": ("a.wav", wav)}).json()
+    assert api.pool.holding.acquire(timeout=10)
+    for path in ("/api/v1/me", f"/api/v1/people/{person.id}"):
+        assert code_of(browser.client.delete(path)) == (409, "last_administrator")
+    assert browser.client.get(sent["url"]).json()["status"] == "processing"
+    make_admin(api, new_login(api))
+    assert browser.client.delete("/api/v1/me").status_code in (202, 204)
 
 
 def test_sessions_are_listed_and_ended_by_their_person_only(api: Api) -> None:

@@ -281,6 +281,73 @@ async def test_the_last_administrator_with_a_password_is_kept(store: Store) -> N
     assert await store.people.erase(root.id, second.id)
 
 
+async def test_whether_somebody_may_be_erased_is_known_before(store: Store) -> None:
+    root, person = await admin(store), await member(store)
+    with pytest.raises(LastAdministrator):
+        await store.people.check_erasable(root.id)
+    with pytest.raises(NotFound):
+        await store.people.check_erasable("person_00")
+    await store.people.check_erasable(person.id)
+    await admin(store, "second@example.org")
+    await store.people.check_erasable(root.id)
+
+
+@pytest.mark.parametrize("arrival", ["directory", "directory later", "role", "resumed", "invitation"])
+async def test_the_set_up_link_ends_as_soon_as_anybody_administers(store: Store, arrival: str) -> None:
+    people = store.people
+    person = await people.find_or_create_external(Known(subject="2", is_admin=arrival == "resumed"))
+    if arrival == "resumed":
+        await people.change(person.id, PersonEdit(state=PersonState.DISABLED), "console")
+    invited = await people.invite("root@example.org", "Root", PersonRole.ADMIN, "console")
+    token = (await people.offer_setup("system")).token
+    match arrival:
+        case "directory":
+            await people.find_or_create_external(Known(subject="3", is_admin=True))
+        case "directory later":
+            await people.find_or_create_external(Known(subject="2", is_admin=True))
+        case "role":
+            await people.change(person.id, PersonEdit(role=PersonRole.ADMIN), "console")
+        case "resumed":
+            await people.change(person.id, PersonEdit(state=PersonState.ACTIVE), "console")
+        case "invitation":
+            await people.join(invited.link.token, "Root", PASSWORD)
+    with pytest.raises(LinkSpent):
+        await people.set_up(token, "Eve", "eve@example.org", PASSWORD)
+
+
+async def test_a_member_who_comes_leaves_the_set_up_link_alone_and_the_console_makes_another_at_any_time(store: Store) -> None:
+    token = (await store.people.offer_setup("system")).token
+    await store.people.find_or_create_external(Known())
+    await store.people.set_up(token, "Root", "root@example.org", PASSWORD)
+    again = (await store.people.offer_setup("console")).token
+    await store.people.set_up(again, "Second", "second@example.org", PASSWORD)
+
+
+async def test_a_new_password_by_link_ends_the_keys_and_one_of_their_own_choice_does_not(store: Store) -> None:
+    """Whoever needs a link may have lost the account to somebody who made keys in it."""
+    person, other = await member(store), await member(store, "other@example.org")
+    keys = [await store.keys.create("k", (Scope.READ,), None, each.id) for each in (person, person, other)]
+    await store.people.change_password(person.id, "another good secret")
+    assert all([await store.keys.authenticate(secret) for _, secret in keys])
+    await store.people.reset_password((await store.people.offer_reset(person.id, "console")).link.token, "a third good secret")
+    assert [bool(await store.keys.authenticate(secret)) for _, secret in keys] == [False, False, True]
+    revoked = [entry for entry in await store.audit.page() if entry.event == "key.revoked"]
+    assert {(entry.actor, entry.subject) for entry in revoked} == {(person.id, key.id) for key, _ in keys[:2]}
+    assert {str(entry.facts["reason"]) for entry in revoked} == {"password"}
+
+
+async def test_a_new_name_stands_in_the_audit_log_without_the_name(store: Store) -> None:
+    person, known = await member(store), await store.people.find_or_create_external(Known())
+    await store.people.change(person.id, PersonEdit(name="Bea"), "console")
+    await store.people.change(person.id, PersonEdit(name="Bea"), "console")  # changes nothing
+    await store.people.find_or_create_external(Known(name="Ann Other"))
+    changed = [entry for entry in await store.audit.page() if entry.event == "person.changed"]
+    assert [(entry.actor, entry.subject, entry.facts) for entry in changed] == [
+        ("console", person.id, {"name": True}),
+        ("system", known.id, {"name": True}),
+    ]
+
+
 async def test_a_disabled_persons_keys_are_dead_and_come_back_with_them(store: Store) -> None:
     person = await member(store)
     key, secret = await store.keys.create("laptop", (Scope.READ,), None, person.id)

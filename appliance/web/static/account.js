@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { confirmed } from "./confirm.js";
-import { askDialog, confirmDialog, showDialog } from "./dialogs.js";
+import { askDialog, confirmDialog, showDialog, tellDialog } from "./dialogs.js";
 import { el } from "./dom.js";
 import { action, atTime, onDay, panel, row, rows } from "./panels.js";
 import { adopt } from "./session.js";
@@ -44,7 +44,9 @@ export class Account {
     const fresh = await askDialog({ title: "Change password", label: "New password, at least 12 characters", type: "password", autocomplete: "new-password" });
     if (!fresh) return;
     await api.enter(`${ME}/password`, { current, new: fresh });
+    const { results } = await api.get(`${ME}/keys`);
     await this.show();
+    if (results.length) await tellDialog({ title: "Your password is changed", text: `${goOn(results.length)} Revoke those that you do not trust any more, below.` });
   }
 
   // --- second factor ---
@@ -80,7 +82,8 @@ export class Account {
   }
 
   async #newCodes() {
-    const answer = await confirmed(() => api.post(`${ME}/second-factor/recovery-codes`, {}));
+    const answer = await this.#withCode({ title: "New recovery codes", action: "Make new ones" }, (code) => api.post(`${ME}/second-factor/recovery-codes`, { code }));
+    if (!answer) return;
     await this.#showCodes(answer.recovery_codes);
   }
 
@@ -90,9 +93,24 @@ export class Account {
   }
 
   async #switchOff() {
-    if (!(await confirmDialog({ title: "Switch the second factor off?", text: "Your password alone will open your account.", action: "Switch off" }))) return;
-    adopt(await (await confirmed(() => api.erase(`${ME}/second-factor`))).json());
+    const question = { title: "Switch the second factor off?", text: "Your password alone will open your account.", action: "Switch off" };
+    const session = await this.#withCode(question, (code) => api.post(`${ME}/second-factor/remove`, { code }));
+    if (!session) return;
+    adopt(session);
     await this.show();
+  }
+
+  /** Makes the call with a code; asks again while it is wrong. Null when it is not wanted any more. */
+  async #withCode(question, call) {
+    for (let label = "A code from your app, or a recovery code"; ; label = "That code does not work, or was used before. Try the next one") {
+      const code = await askDialog({ ...question, label, autocomplete: "one-time-code" });
+      if (!code) return null;
+      try {
+        return await confirmed(() => call(code));
+      } catch (error) {
+        if (error.code !== "wrong_credentials") throw error;
+      }
+    }
   }
 
   // --- sessions ---
@@ -188,6 +206,7 @@ export class Account {
   }
 }
 
+const goOn = (keys) => (keys === 1 ? "One API key goes on working." : `${keys} API keys go on working.`);
 const inDays = (days) => (days === 1 ? "one day" : `${days} days`);
 const keptFor = (days) => (days ? `Erased after ${inDays(days)}` : "Until you erase them");
 

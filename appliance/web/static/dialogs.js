@@ -8,12 +8,17 @@ export function confirmDialog({ title, text, action, cancel = "Keep it" }) {
 }
 
 /** Asks for one line of text; resolves to it, trimmed (a password as it is), or to null. */
-export function askDialog({ title, label, value = "", action = "Save", type = "text", autocomplete = "off" }) {
+export function askDialog({ title, text = "", label, value = "", action = "Save", type = "text", autocomplete = "off" }) {
   const input = el("input", { type, value, id: "dialog-input", maxlength: "256", autocomplete });
-  const body = [el("label", { for: "dialog-input" }, label), input];
+  const body = [...(text ? [el("p", {}, text)] : []), el("label", { for: "dialog-input" }, label), input];
   const answer = open(title, body, { action, cancel: "Cancel", danger: false }, () => (type === "password" ? input.value : input.value.trim()), null);
   input.select();
   return answer;
+}
+
+/** Says something that should not be missed. */
+export function tellDialog({ title, text }) {
+  return open(title, [el("p", {}, text)], { action: "Good", danger: false }, () => true, true);
 }
 
 /** Shows something once, such as a link or a secret; resolves when it was read. */
