@@ -10,7 +10,7 @@ import pyotp
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from appliance.store import UNLIMITED, own_reach
+from appliance.store import UNLIMITED, PersonRole, Scope, own_reach
 from appliance.updates.roots import add_site_root
 from tests.api.conftest import Api, settings_for, start, tone
 from tests.api.test_releases import passes
@@ -267,6 +267,41 @@ def test_a_second_factor_is_switched_on_and_asked_for(administrator: Page, api: 
     door.get_by_label("Code of your second factor").fill("000000")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).not_to_be_empty()
+
+
+@pytest.mark.usefixtures("administrator")
+def test_switching_the_second_factor_off_asks_for_a_code(api: Api, browser: Browser) -> None:
+    people, factors = api.services.store.people, api.services.store.second_factors
+    offer = api.run(people.invite("joan@example.org", "Joan", PersonRole.MEMBER, "console"))
+    joan = api.run(people.join(offer.link.token, "Joan Clarke", PASSWORD))
+    recovery = api.run(factors.confirm(joan.id, pyotp.TOTP(api.run(factors.begin(joan.id))).now()))
+    api.run(api.services.store.keys.create("Archive", (Scope.READ,), None, joan.id))
+    page = browser.new_context(viewport={"width": 390, "height": 844}).new_page()
+    page.goto(api.url)
+    page.get_by_label("Name or e-mail address").fill("joan@example.org")
+    page.locator("#door-view").get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_label("Code of your second factor").fill(recovery[0])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Who said what?")).to_be_visible()
+    go(page, "Your account")
+
+    page.get_by_role("button", name="Change password").click()
+    page.get_by_label("Your present password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_label("New password, at least").fill("another long password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_contain_text("One API key goes on working.")
+    page.keyboard.press("Enter")
+
+    page.get_by_role("button", name="Switch off").click()
+    page.get_by_label("A code from your app, or a recovery code").fill(recovery[0])
+    page.keyboard.press("Enter")
+    page.get_by_label("That code does not work, or was used before").fill(recovery[1])
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("A code from an app on your telephone, beside the password.")).to_be_visible()
+    assert not api.run(people.get(joan.id)).has_second_factor
+    page.context.close()
 
 
 @pytest.mark.parametrize("size", [(1280, 900), (390, 844)])

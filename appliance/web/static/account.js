@@ -46,7 +46,7 @@ export class Account {
     await api.enter(`${ME}/password`, { current, new: fresh });
     const { results } = await api.get(`${ME}/keys`);
     await this.show();
-    if (results.length) await tellDialog({ title: "Your password is changed", text: `${goOn(results.length)} Revoke those that you do not trust any more, below.` });
+    if (results.length) await tellDialog({ title: "Your password is changed", text: `${goOn(results.length)} Revoke below what you do not trust any more.` });
   }
 
   // --- second factor ---
