@@ -133,6 +133,7 @@ def test_the_tools_of_the_build_are_pinned_by_hash() -> None:
     assert all(re.search(rf"^{name}==[^\n]*\\\n    --hash=sha256:", text, re.M) for name in names)
 
 
+@pytest.mark.slow
 def test_the_papers_name_every_package_and_its_licence(tmp_path: Path) -> None:
     (tmp_path / "python.json").write_text(json.dumps({"bomFormat": "CycloneDX", "components": [{"name": "litestar"}]}))
     done = run(sys.executable, "docker/papers.py", tmp_path / "python.json", tmp_path / "papers")

@@ -23,6 +23,9 @@ from appliance.catalogue import convert
 from appliance.errors import CatalogueError
 
 
+pytestmark = pytest.mark.slow  # torch
+
+
 class Problem(enum.Enum):
     MONO_LABEL_CLASSIFICATION = 1
 

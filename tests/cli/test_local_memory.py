@@ -31,6 +31,7 @@ def transcriber(b: Bench) -> LocalTranscriber:
     return LocalTranscriber(Settings(**settings), b.jobs, FakeShelf(b.models), b.budget, devices)
 
 
+@pytest.mark.slow
 def test_a_folder_larger_than_the_memory_is_done_one_after_the_other(tmp_path: Path) -> None:
     recordings = [tmp_path / f"{n}.wav" for n in range(4)]
     for recording in recordings:

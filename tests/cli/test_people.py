@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from argon2.profiles import CHEAPEST
 from typer.testing import CliRunner, Result
 
 from appliance.cli import keys
@@ -24,6 +25,7 @@ PASSWORD = "correct horse battery"
 @pytest.fixture
 def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setenv("APPLIANCE_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr("appliance.store.passwords.RFC_9106_LOW_MEMORY", CHEAPEST)
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
 
 

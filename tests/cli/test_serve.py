@@ -119,6 +119,7 @@ def test_listening_on_the_network_without_tls_is_said_plainly(settings: MakeSett
     assert "not encrypted" not in announced(settings(host="0.0.0.0"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("settings")
 def test_a_start_that_is_refused_is_a_sentence_without_a_traceback() -> None:
     env = {**os.environ, "APPLIANCE_CATALOGUE_DIR": "/nowhere"}
@@ -169,6 +170,7 @@ def test_a_second_ctrl_c_does_not_wait_for_jobs(settings: MakeSettings, monkeypa
         asyncio.run(shut())
 
 
+@pytest.mark.slow
 def test_a_data_folder_that_another_appliance_uses_is_refused(settings: MakeSettings) -> None:
     """It would mark the other one's running jobs as interrupted."""
     with held_alone(settings().database_path):
@@ -197,6 +199,7 @@ def test_addresses_of_webhooks_are_not_logged(settings: MakeSettings, level: str
         assert logging.getLogger(name).isEnabledFor(logging.WARNING) == (level != "error")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("settings")
 @pytest.mark.parametrize(
     "entering",

@@ -227,6 +227,7 @@ async def test_fifty_at_once_take_the_memory_of_two() -> None:
     print(f"50 checks at once: {grown_mib:.0f} MiB more")
 
 
+@pytest.mark.slow
 async def test_an_unknown_name_takes_as_long_as_a_wrong_password() -> None:
     passwords = Passwords()
     stored = await passwords.hash(PASSWORD)

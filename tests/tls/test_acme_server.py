@@ -101,6 +101,7 @@ def issuer(running: Live) -> str:
     return credentials.certificate.issuer.rfc4514_string()
 
 
+@pytest.mark.slow
 @needs_pebble
 def test_a_certificate_is_obtained_and_renewed_while_the_appliance_serves(
     pebble: Pebble, settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

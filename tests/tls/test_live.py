@@ -174,6 +174,7 @@ def recorded(running: Live) -> list[str]:
         return [row["event"] for row in found]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_checked_often")
 def test_a_renewed_certificate_is_seen_by_new_connections_and_disturbs_no_old_one(settings: MakeSettings) -> None:
     with live(settings()) as running, running.client() as client:
@@ -187,6 +188,7 @@ def test_a_renewed_certificate_is_seen_by_new_connections_and_disturbs_no_old_on
         wait_until(lambda: recorded(running) == ["certificate.issued", "certificate.renewed"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_checked_often")
 def test_the_customer_s_files_are_exchanged_under_way(settings: MakeSettings, tmp_path: Path) -> None:
     files, now = customer_files(tmp_path), datetime.now(UTC)

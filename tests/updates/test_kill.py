@@ -178,6 +178,7 @@ def test_kill_9_at_every_step(site: Site, maker: Maker, killer: Killer, point: s
     assert deaths == RUNS
 
 
+@pytest.mark.slow
 def test_kill_9_once_at_each_step(site: Site, maker: Maker, killer: Killer) -> None:
     """The quick one of the above."""
     anchor = maker.folder / "anchor.json"
@@ -193,6 +194,7 @@ def test_kill_9_once_at_each_step(site: Site, maker: Maker, killer: Killer) -> N
         assert site.serves() == seed
 
 
+@pytest.mark.slow
 def test_what_arrived_whole_before_the_death_is_not_copied_again(site: Site, maker: Maker, killer: Killer) -> None:
     anchor = maker.folder / "anchor.json"
     anchor.write_bytes(maker.anchor)
