@@ -22,7 +22,6 @@ from safetensors.numpy import load_file
 from appliance.catalogue import convert
 from appliance.errors import CatalogueError
 
-
 pytestmark = pytest.mark.slow  # torch
 
 
