@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,8 +22,22 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "appliance.db"
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrated once: that takes longer than most tests."""
+    path = tmp_path_factory.mktemp("empty") / "appliance.db"
+
+    async def make() -> None:
+        await (await Store.open(path)).close()
+
+    asyncio.run(make())
+    return path
+
+
 @pytest.fixture
-async def store(path: Path, anyio_backend: str) -> AsyncIterator[Store]:
+async def store(path: Path, empty_database: Path, anyio_backend: str) -> AsyncIterator[Store]:
+    path.parent.mkdir(mode=0o700)
+    shutil.copy(empty_database, path)
     opened = await Store.open(path)
     yield opened
     await opened.close()
