@@ -301,6 +301,15 @@ def test_switching_the_second_factor_off_asks_for_a_code(api: Api, browser: Brow
     page.keyboard.press("Enter")
     expect(page.get_by_text("A code from an app on your telephone, beside the password.")).to_be_visible()
     assert not api.run(people.get(joan.id)).has_second_factor
+
+    token = api.run(people.offer_reset(joan.id, "console")).link.token
+    page.context.clear_cookies()
+    page.goto(f"{api.url}/?again#password/{token}")
+    page.get_by_label("Password, at least").fill(PASSWORD)
+    page.get_by_label("The same password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("the API keys of this account have ended")).to_be_visible()
+    assert api.run(api.services.store.keys.list_of(joan.id)) == ()
     page.context.close()
 
 

@@ -178,7 +178,7 @@ export class Door {
   async #open(purpose, facts) {
     if (purpose === "password") {
       await api.post(OPENS_WITH.password, facts);
-      await this.#showSignIn("The new password is set. Sign in with it.");
+      await this.#showSignIn("The new password is set, and the API keys of this account have ended. Sign in with it.");
     } else {
       await api.enter(OPENS_WITH[purpose], facts);
       this.onOpened();

@@ -51,7 +51,7 @@ export class People {
     const next = each.state === "active" ? ["Disable", "disabled"] : ["Enable", "active"];
     return [
       role,
-      each.has_password ? action("Password link", () => this.#sendLink(() => api.post(`${PEOPLE}/${each.id}/password-link`, {}))) : null,
+      each.has_password ? action("Password link", () => this.#sendLink(() => api.post(`${PEOPLE}/${each.id}/password-link`, {}), " Once it is used, their API keys have ended.")) : null,
       each.has_second_factor ? action("Remove second factor", () => this.#change(() => api.erase(`${PEOPLE}/${each.id}/second-factor`))) : null,
       action(next[0], () => this.#change(() => api.patch(`${PEOPLE}/${each.id}`, { state: next[1] }))),
       action("Erase", () => this.#erase(each)),
@@ -73,9 +73,9 @@ export class People {
     if (email) await this.#sendLink(() => api.post("/api/v1/invitations", { email }));
   }
 
-  async #sendLink(make) {
+  async #sendLink(make, more = "") {
     const made = await confirmed(make);
-    const text = `Give this link to ${made.person.email} yourself: no mail is sent. It works once, until ${onDay(made.expires_at)}.`;
+    const text = `Give this link to ${made.person.email} yourself: no mail is sent. It works once, until ${onDay(made.expires_at)}.${more}`;
     await showDialog({ title: "One-time link", text, secret: new URL(made.path, location.origin).href });
     await this.show();
   }
