@@ -19,7 +19,7 @@ from appliance.catalogue import Catalogue, Shelf
 from appliance.cli.configuration import page_address, read_settings
 from appliance.cli.keys import opened_store
 from appliance.cli.preflight import preflight
-from appliance.cli.slow_clients import PromptProtocol, let_go_of_the_absent
+from appliance.cli.slow_clients import InPieces, PromptProtocol, let_go_of_the_absent
 from appliance.cli.terminal import YELLOW, painted, say
 from appliance.errors import StartRefused
 from appliance.settings import Settings
@@ -147,7 +147,7 @@ class AnnouncingServer(uvicorn.Server):
 def server_config(app: AccessLog, door: Door) -> uvicorn.Config:
     context = door.context
     return uvicorn.Config(
-        app,
+        InPieces(app),
         loop="uvloop",
         http=PromptProtocol,
         ws="none",

@@ -9,7 +9,10 @@ import socket
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from appliance.tls.front import Asgi, Message, Receive, Scope, Send
+
 OWED_S = 30.0
+PIECE_BYTES = 2**16
 NOTHING_TAKEN_S = 120  # of what waits to be sent; also of the kernel's own questions whether anybody is there
 ASKED_AFTER_S = 60  # of silence: a long wait for a text is one, too, and goes on when the other side answers
 
@@ -46,6 +49,31 @@ class PromptProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class InPieces:
+    """Hands a large answer over no faster than it is taken. Plain ASGI.
+
+    uvicorn takes an answer that it was given for one that has arrived, and closes the connection soon after; with TLS, what the
+    client has not taken half a minute later is then lost. Only `bytes` are cut: pieces are copies, and what
+    is wiped must not have any.
+    """
+
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_pieces(message: Message) -> None:
+            if message["type"] != "http.response.body" or not isinstance(message.get("body"), bytes):
+                await send(message)
+                return
+            body = message["body"]
+            last = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
+            for start in range(0, last, PIECE_BYTES):
+                await send({"type": "http.response.body", "body": body[start : start + PIECE_BYTES], "more_body": True})
+            await send({**message, "body": body[last:]})
+
+        await self._app(scope, receive, send_pieces)
 
 
 def let_go_of_the_absent(listener: socket.socket) -> None:
