@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -202,7 +203,8 @@ def test_a_running_appliance_uses_the_site_s_model_without_a_restart(tmp_path: P
     clip = tmp_path / "clip.wav"
     with wave.open(str(telephone_call())) as whole, wave.open(str(clip), "wb") as part:
         part.setparams(whole.getparams())
-        part.writeframes(whole.readframes(10 * whole.getframerate()))
+        # Half as loud: a release keeps its reference recording on the disk, where none may be found as it is sent elsewhere.
+        part.writeframes((np.frombuffer(whole.readframes(10 * whole.getframerate()), np.int16) // 2).tobytes())
     entry = (read_settings().catalogue_dir / "whisper-tiny.en.toml").read_text()
     lines = [line for line in entry.splitlines() if not line.startswith("aliases")]
     (tmp_path / "own.toml").write_text("\n".join(lines).replace('id = "whisper-tiny.en"', 'id = "site/own"'))

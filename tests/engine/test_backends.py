@@ -93,7 +93,7 @@ def test_recognition_tells_how_it_goes_and_names_model_and_duration(engine: Engi
             async with running(engine.pool) as pool:
                 transcript = await recognize(engine, events, fd, pcm)
                 await pool.warm(engine.recognition)
-                while not (status := pool.status()[0]).models:  # noqa: ASYNC110 -- it comes with the next pulse
+                while not ((status := pool.status()[0]).models and status.batches):  # noqa: ASYNC110 -- it comes with the next pulse
                     await asyncio.sleep(0.02)
         assert (transcript.model, transcript.duration, transcript.language) == ("the model", pytest.approx(30.0), "en")
         assert transcript.segments
