@@ -160,6 +160,7 @@ def test_an_envelope_that_was_replaced_is_in_no_file(api: Api, client: httpx.Cli
     assert until(is_gone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"transcript": "another"}, {"owner": "person_0000000000000000"}])
 def test_an_envelope_bound_to_something_else_is_refused(client: httpx.Client, wav: bytes, changes: dict[str, Any]) -> None:
     slug = made(client, wav)
@@ -263,6 +264,7 @@ def hasty(tmp_path: Path) -> Iterator[Api]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_a_result_nobody_fetches_ends_plainly(hasty: Api, wav: bytes) -> None:
     with hasty.client() as client:
         kept = made(client, wav)
@@ -275,6 +277,7 @@ def test_a_result_nobody_fetches_ends_plainly(hasty: Api, wav: bytes) -> None:
         assert client.get(f"{PATH}{kept}/").json()["status"] == "completed"  # its envelope is here
 
 
+@pytest.mark.slow
 def test_a_result_that_was_lost_with_the_process_has_failed_after_the_restart(tmp_path: Path, wav: bytes) -> None:
     settings = settings_for(tmp_path)
     server, api = start(settings, "whisper-base", "speaker-diarization")

@@ -19,6 +19,8 @@ from tests.identity.directory import BASE, READER, Slapd, slapd
 from tests.identity.provider import Provider, provider
 from tests.served import free_port
 
+pytestmark = pytest.mark.slow  # real servers
+
 START, CALLBACK = "/api/v1/session/oidc/start", "/api/v1/session/oidc/callback"
 
 

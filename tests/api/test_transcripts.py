@@ -289,6 +289,7 @@ def test_erasing_everything_ends_what_runs(api: Api, client: httpx.Client, wav: 
     assert client.get(f"/api/v1/transcripts/{sent['id']}").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_reader_of_the_database_delays_the_end_of_an_erasure(api: Api, client: httpx.Client, wav: bytes) -> None:
     """TRAPS 24: 204 only when no word is left; until then 202, and out of sight."""
     sent = client.post("/v1/transcribe", files={"file": ("a.wav", wav)}).json()

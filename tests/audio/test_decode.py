@@ -163,6 +163,7 @@ def test_a_stereo_recording_mixed_to_one_keeps_its_voice(left: int, right: int, 
     assert_two_tones(mono)
 
 
+@pytest.mark.slow
 def test_the_track_that_is_asked_for(budget: MemoryBudget) -> None:
     tracks = [[Piece(0.0, tone(pitch, 0.5, 48_000)[:, None])] for pitch in (300.0, 500.0, 700.0)]
     data = encode_tracks(tracks, 48_000, "mp4", "aac")
@@ -350,6 +351,7 @@ def silent_aac(hours: float) -> bytes:
     return frame * round(hours * 3600 * 44_100 / 1024)
 
 
+@pytest.mark.slow
 def test_a_decode_bomb_is_stopped_by_counting(budget: MemoryBudget) -> None:
     """TRAPS 18: forty hours of silence in a few megabytes; a child of 400 MiB is enough to find out."""
     data = silent_aac(hours=40)
@@ -361,6 +363,7 @@ def test_a_decode_bomb_is_stopped_by_counting(budget: MemoryBudget) -> None:
     assert roomy.used_bytes == 0
 
 
+@pytest.mark.slow
 def test_computing_time_is_limited(budget: MemoryBudget) -> None:
     roomy = MemoryBudget(2**30)
     with pytest.raises(DecodeRefused, match="computing time"):
@@ -393,6 +396,7 @@ def the_child() -> psutil.Process:
     return child
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_cancelling_kills_the_child_and_frees_everything(
     new_loop: Callable[[], asyncio.AbstractEventLoop], budget: MemoryBudget

@@ -100,6 +100,7 @@ def speak_now_and_then(listener: socket.socket, word: bytes) -> None:
         connection.sendall(b"end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "received"), [(b"", b""), (b".", b".....end")], ids=["nothing moves", "an event now and then"])
 def test_a_connection_on_which_nothing_moves_ends(word: bytes, received: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as inner:
@@ -133,6 +134,7 @@ def check_health(port: int, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=30)
 
 
+@pytest.mark.slow
 def test_an_answering_appliance_is_healthy_and_a_failing_one_is_not() -> None:
     with health_server(200) as port:
         assert check_health(port, APPLIANCE_TLS="off").returncode == 0

@@ -10,6 +10,8 @@ import pytest
 from tests.box.conftest import IMAGE, OLD_IMAGE, Bundle, Engine, Server, fingerprint_of, make_bundle, make_engine
 from tests.updates.making import Maker
 
+pytestmark = pytest.mark.slow
+
 
 def refused(server: Server, bundle: Bundle, *options: str) -> str:
     """Its words; nothing was loaded and nothing started."""

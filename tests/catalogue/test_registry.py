@@ -68,6 +68,7 @@ def test_a_registry_that_keeps_breaking_off_is_given_up(server: StandIn, shelf: 
     assert len(server.gets(ONE)) == 5
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_is_taken_up_by_the_next(server: StandIn, shelf: Shelf, progress: Recorder) -> None:
     server.hold_after = 1_000_000
     program = f"""

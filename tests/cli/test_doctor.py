@@ -96,6 +96,7 @@ def test_a_taken_port_blocks_and_says_so(settings: MakeSettings) -> None:
     assert "Address already in use" in finding.says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", ["builtin", "off"])
 def test_the_appliance_itself_may_have_the_port(settings: MakeSettings, tls: str) -> None:
     """Its certificate is of an authority that nobody trusts yet."""

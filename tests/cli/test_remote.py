@@ -58,6 +58,7 @@ def test_a_recording_is_sent_followed_and_fetched(standin: Standin, recording: P
     assert seen[-2:] == [("waiting, number 2 in line", None), ("writing", 0.5)]
 
 
+@pytest.mark.slow
 def test_a_broken_connection_is_made_again(standin: Standin, recording: Path) -> None:
     standin.tell("1", "state", state("processing", stage="decode"))
     standin.hang_up("1")
@@ -65,6 +66,7 @@ def test_a_broken_connection_is_made_again(standin: Standin, recording: Path) ->
     assert run(transcribe(standin, recording, lambda *_: None, Wish())) == b"1 as txt"
 
 
+@pytest.mark.slow
 def test_a_full_appliance_is_asked_again_with_the_same_key(standin: Standin, recording: Path) -> None:
     standin.refusals.append((503, {"error": "Full.", "code": "memory_full", "hint": ""}, {"Retry-After": "1"}))
     standin.tell("1", "done", {})

@@ -129,6 +129,7 @@ def test_a_start_that_is_refused_is_a_sentence_without_a_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_jobs_end_while_the_appliance_still_answers(settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who watches `/readyz` learns that it is draining, and who waits for a text still gets it."""
     statuses: list[tuple[int, str]] = []
@@ -153,6 +154,7 @@ async def stopped(server: AnnouncingServer, listener: socket.socket) -> None:
     await server.shutdown([listener])
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_jobs(settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def forever(app: AccessLog) -> None:
         await asyncio.Event().wait()

@@ -61,6 +61,7 @@ async def heard(app: object, *sent: bytes, pause_s: float = 0.0) -> tuple[bytes,
             await writer.wait_closed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [(), (b"G",), (HEAD,), (HEAD, b"A: b\r\n", b"C: d\r\n", b"E: f\r\n")], ids=len)
 def test_a_head_that_does_not_end_is_not_waited_for(sent: tuple[bytes, ...]) -> None:
     """Neither does a little of it now and then help."""
@@ -79,12 +80,14 @@ def test_the_rest_of_a_body_is_not_waited_for_after_the_answer() -> None:
     assert received.startswith(b"HTTP/1.1 401")
 
 
+@pytest.mark.slow
 def test_a_client_may_wait_for_its_answer_as_long_as_that_takes() -> None:
     received, after_s = asyncio.run(heard(slow_answer, HEAD + b"Connection: close\r\n\r\n"))
     assert received.endswith(b"the text")
     assert after_s >= GOODBYE_S * 3
 
 
+@pytest.mark.slow
 def test_requests_one_after_another_are_all_answered() -> None:
     """The time for a head begins anew with each."""
     received, _ = asyncio.run(heard(early_answer, *[HEAD + b"\r\n"] * 5, pause_s=GOODBYE_S / 3))
@@ -120,6 +123,7 @@ async def taken_late(app: object) -> bytes:
         return received
 
 
+@pytest.mark.slow
 def test_a_large_answer_arrives_whole_at_a_client_that_takes_its_time() -> None:
     assert asyncio.run(taken_late(InPieces(large_answer))).endswith(LARGE)
 

@@ -128,6 +128,7 @@ def refusal(url: str, recording: Path, *trusted: Path) -> ApplianceError:
     return asyncio.run(sent(url, recording, list(trusted)))
 
 
+@pytest.mark.slow
 def test_an_appliance_on_this_machine_is_trusted_without_a_word(recording: Path) -> None:
     with live(read_settings()) as running:
         error = refusal(running.url, recording, *authorities(read_settings(), None))
@@ -145,6 +146,7 @@ def test_what_stands_in_the_way_is_a_sentence(recording: Path, tmp_path: Path) -
     assert "not an address" in refusal("box.ward.example", recording).message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "year", "what", "remedy"),
     [("localhost", 2021, "has expired", "clocks"), ("other.example", 2099, "made out for other names", "APPLIANCE_TLS_NAMES")],
@@ -163,6 +165,7 @@ def test_a_certificate_that_does_not_fit_is_a_sentence(
     assert remedy in error.hint
 
 
+@pytest.mark.slow
 def test_http_where_https_is_not_spoken(recording: Path) -> None:
     with live(read_settings(tls="off")) as running:
         error = refusal(running.url, recording)

@@ -139,6 +139,7 @@ def test_killing_a_process_that_is_gone_already_is_no_error() -> None:
     run(test())
 
 
+@pytest.mark.slow
 def test_a_worker_that_makes_no_step_is_killed(tmp_path: Path) -> None:
     """The process lives, and a thread in it could go on saying so: only finished work counts."""
 

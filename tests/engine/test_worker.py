@@ -112,6 +112,7 @@ def test_a_cancelled_job_lets_go_of_its_audio_before_the_caller_goes_on(tmp_path
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_a_diarization_that_waits_for_its_turn_can_be_cancelled(tmp_path: Path) -> None:
     """The one before it may take an hour, and the audio of a cancelled job must not stay that long."""
 

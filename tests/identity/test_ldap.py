@@ -16,6 +16,8 @@ from appliance.identity.ldap import Entry
 from appliance.settings import Settings
 from tests.identity.directory import BASE, READER, Slapd
 
+pytestmark = pytest.mark.slow
+
 GROUPS = f"ou=groups,{BASE}"
 DIRECT = {"ldap_user_dn": f"uid={{name}},ou=people,{BASE}", "ldap_bind_dn": "", "ldap_bind_password": ""}
 

@@ -17,7 +17,7 @@ from appliance.settings import Settings
 from tests.identity.provider import Provider
 from tests.served import free_port
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 REDIRECT = "https://box.test/api/v1/session/oidc/callback"
 

@@ -292,6 +292,7 @@ def test_a_caller_that_leaves_during_admission_leaves_nothing_half_done(tmp_path
 # --- workers that die -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_recognising_costs_a_retry(tmp_path: Path) -> None:
     async def test() -> None:
         async with bench(tmp_path) as b:
@@ -517,6 +518,7 @@ def test_a_disk_that_is_full_at_saving_fails_the_job_and_the_service_goes_on(
     run(test())
 
 
+@pytest.mark.slow
 def test_a_database_that_others_hold_for_a_while_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store's own test holds a real one; here only its answer matters."""
 

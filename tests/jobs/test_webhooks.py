@@ -101,6 +101,7 @@ def hooked(tmp_path: Path, target: str) -> Any:
     return bench(tmp_path, webhook_targets=(target,), webhook_secret=SECRET)
 
 
+@pytest.mark.slow
 def test_the_end_of_a_job_is_told_signed_and_without_text(tmp_path: Path) -> None:
     async def test() -> None:
         with receiving(204) as (receiver, address):
@@ -119,6 +120,7 @@ def test_the_end_of_a_job_is_told_signed_and_without_text(tmp_path: Path) -> Non
     run(test())
 
 
+@pytest.mark.slow
 def test_a_failed_attempt_is_repeated_with_the_same_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "PAUSES_S", (0.05,))
 

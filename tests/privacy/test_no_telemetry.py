@@ -23,6 +23,7 @@ def test_onnxruntime_left_alone_would_keep_a_device_id(tmp_path: Path) -> None:
     assert import_at_home(tmp_path, "import onnxruntime")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["appliance.audio.speech", "appliance.engine.whisper", "appliance.cli.doctor"])
 def test_nothing_is_left_in_the_home_directory(tmp_path: Path, module: str) -> None:
     code = f"import {module}, os, onnxruntime; assert os.environ['PYANNOTE_METRICS_ENABLED'] == '0'"

@@ -63,6 +63,7 @@ async def check_everything_saved_is_there(store: Store, path: Path, saved: list[
     db.close()
 
 
+@pytest.mark.slow
 async def test_a_full_disk_is_said_so_and_harms_nothing(small_disk: Path, anyio_backend: str) -> None:
     path = small_disk / "appliance.db"
     store = await Store.open(path)
@@ -81,6 +82,7 @@ async def test_a_full_disk_is_said_so_and_harms_nothing(small_disk: Path, anyio_
     await store.close()
 
 
+@pytest.mark.slow
 async def test_erasing_works_on_a_full_disk_and_makes_room(small_disk: Path, anyio_backend: str) -> None:
     """It takes the room that is kept for it, and gives it back. What is erased leaves pages that the next transcripts fill."""
     path = small_disk / "appliance.db"
@@ -100,6 +102,7 @@ async def test_erasing_works_on_a_full_disk_and_makes_room(small_disk: Path, any
     assert path.stat().st_size <= size_bytes + 200_000
 
 
+@pytest.mark.slow
 async def test_without_the_kept_room_an_erasure_waits_for_room(small_disk: Path, anyio_backend: str) -> None:
     path = small_disk / "appliance.db"
     store = await Store.open(path)

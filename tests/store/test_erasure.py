@@ -72,6 +72,7 @@ async def test_no_word_of_an_erased_transcript_is_left_in_any_file(store: Store,
     assert (await store.transcripts.list(UNLIMITED, limit=9, offset=0, query=canaries[0])).count == 0
 
 
+@pytest.mark.slow
 async def test_a_reader_in_the_way_delays_the_end_which_then_comes_by_itself(store: Store, path: Path) -> None:
     """TRAPS 24: busy=0 or it is not gone."""
     canaries: list[str] = []
@@ -119,6 +120,7 @@ async def is_visible(store: Store, transcript_id: int) -> bool:
     return any(record.id == transcript_id for record in (await store.transcripts.list(UNLIMITED, limit=9, offset=0)).results)
 
 
+@pytest.mark.slow
 async def test_an_erasure_that_nobody_waits_for_is_finished_by_the_writer(store: Store, path: Path) -> None:
     canaries: list[str] = []
     record = await save(store, speech(600, canaries))

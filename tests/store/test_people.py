@@ -199,6 +199,7 @@ async def test_only_the_right_password_of_an_active_person_is_right(store: Store
     assert await store.people.check_password("ann@example.org", PASSWORD) is None
 
 
+@pytest.mark.slow
 async def test_passwords_are_made_as_rfc_9106_says_and_again_when_that_changes(store: Store) -> None:
     person = await member(store)
     store.people._passwords = real = Passwords()

@@ -98,6 +98,7 @@ def test_two_models_cannot_have_one_name() -> None:
         read(plan(), plan())
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
