@@ -35,7 +35,7 @@ def origin_of_attempt(request: ApiRequest, account: str) -> str:
 
 
 def known_cookie(request: ApiRequest, account: str) -> Cookie:
-    """For the answer to a right password. A new one each time, so that none is worth stealing for long."""
+    """For the answer at the door. A new one each time, so that none is worth stealing for long."""
     sealed = services_of(request).store.people_key.seal(secrets.token_bytes(BROWSER_BYTES), _about(account))
     return Cookie(
         key=_name(request),

@@ -66,7 +66,7 @@ async def sign_in(request: ApiRequest) -> Response[SessionAnswer]:
     check_own_page(request)
     given = await read_json(request, SignIn)
     person = await _prove(request, given)
-    return await answer_opened(request, await open_session(request, person, "password"))
+    return await answer_opened(request, await open_session(request, person, "password"), account=given.email)
 
 
 async def _prove(request: ApiRequest, given: SignIn) -> Person:

@@ -69,11 +69,12 @@ async def _close_earlier(request: ApiRequest, services: Services) -> None:
         await services.store.sessions.close(found[0].person_id, found[0].id)
 
 
-async def answer_opened(request: ApiRequest, opened: Opened, status_code: int = 200) -> Response[SessionAnswer]:
-    """The state of the new session, with its cookie; after a password also the one by which this browser is known."""
+async def answer_opened(
+    request: ApiRequest, opened: Opened, status_code: int = 200, *, account: str = ""
+) -> Response[SessionAnswer]:
+    """The state of the new session, with its cookie; at the door also the one by which this browser is known for `account`."""
     answer = await describe_session(request, opened.secret)
-    account = request.state.get("proven_account")
-    known = [known_cookie(request, account)] if account else []
+    known = [known_cookie(request, _folded(account))] if account else []
     return Response(answer, status_code=status_code, cookies=[opened.cookie, *known])
 
 
@@ -112,7 +113,7 @@ async def guarded_attempt(request: ApiRequest, account: str) -> AsyncIterator[No
 
     Ending without an error counts as a success; `SecondFactorNeeded` and `SignInSourceDown` as neither; all else as a failure.
     """
-    services, account = services_of(request), fold_email(account)[:254]
+    services, account = services_of(request), _folded(account)
     origin = origin_of_attempt(request, account)
     services.throttle.begin(account, origin)  # not audited: whoever floods us must not fill the disk
     try:
@@ -121,7 +122,10 @@ async def guarded_attempt(request: ApiRequest, account: str) -> AsyncIterator[No
         services.throttle.undecided(account, origin)
         raise
     services.throttle.succeeded(account, origin)
-    request.state.proven_account = account
+
+
+def _folded(account: str) -> str:
+    return fold_email(account)[:254]
 
 
 async def check_second_factor(services: Services, person: Person, code: str | None) -> None:
@@ -135,8 +139,8 @@ async def check_second_factor(services: Services, person: Person, code: str | No
         raise WrongCredentials
 
 
-async def confirm_password(request: ApiRequest, who: Caller, password: str, code: str | None = None) -> None:
-    """Of somebody who is signed in. Raises `WrongCredentials`, `SecondFactorNeeded`, `TooManyAttempts`, `SignedOut`."""
+async def confirm_password(request: ApiRequest, who: Caller, password: str) -> None:
+    """Of somebody who is signed in. Raises `WrongCredentials`, `TooManyAttempts`, `SignedOut`."""
     services = services_of(request)
     if who.person_id is None or who.session is None:
         raise SignedOut
@@ -145,8 +149,6 @@ async def confirm_password(request: ApiRequest, who: Caller, password: str, code
         if not await services.store.people.check_own_password(person.id, password):
             await services.store.audit.record("session.refused", person.id, reason="password")
             raise WrongCredentials
-        if code is not None:
-            await check_second_factor(services, person, code)
 
 
 def address_of(request: ApiRequest) -> str:

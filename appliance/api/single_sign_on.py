@@ -152,12 +152,13 @@ async def sign_in_ldap(request: ApiRequest) -> Response[SessionAnswer]:
     if directory is None:
         raise SignInNotOffered
     given = await read_json(request, DirectorySignIn)
-    person = await _prove(request, directory, given)
-    return await answer_opened(request, await open_session(request, person, "ldap"))
+    account = f"ldap {given.name}"  # apart from the appliance's own accounts
+    person = await _prove(request, directory, given, account)
+    return await answer_opened(request, await open_session(request, person, "ldap"), account=account)
 
 
-async def _prove(request: ApiRequest, directory: LdapDirectory, given: DirectorySignIn) -> Person:
-    services, account = services_of(request), f"ldap {given.name}"  # apart from the appliance's own accounts
+async def _prove(request: ApiRequest, directory: LdapDirectory, given: DirectorySignIn, account: str) -> Person:
+    services = services_of(request)
     try:
         async with guarded_attempt(request, account):
             identity = await directory.identify(NameAndPassword(given.name, given.password))

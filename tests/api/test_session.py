@@ -206,7 +206,7 @@ def test_the_second_factor_from_enrolment_to_removal(browser: Browser, api: Api)
     totp = pyotp.TOTP(enrolment["secret"])
     assert totp.provisioning_uri(name=person.email, issuer_name="Appliance") == enrolment["uri"]
     assert code_of(browser.post("/api/v1/me/second-factor/confirm", code="000")) == (401, "wrong_credentials")
-    code = totp.now()
+    code, known = totp.now(), browser.client.cookies["known"]
     confirmed = browser.take(browser.post("/api/v1/me/second-factor/confirm", code=code))
     assert confirmed.status_code == 200
     recovery = confirmed.json()["recovery_codes"]
@@ -229,6 +229,7 @@ def test_the_second_factor_from_enrolment_to_removal(browser: Browser, api: Api)
     removed = browser.take(browser.post("/api/v1/me/second-factor/remove", code=recovery[1]))
     assert removed.status_code == 200
     assert removed.json()["person"]["has_second_factor"] is False
+    assert browser.client.cookies.get("known") == known, "the browser stays known for the name that is typed at the door"
     assert code_of(again.client.get("/api/v1/me")) == (401, "signed_out")
     assert anonymous(api).sign_in(person.email).status_code == 200
 
