@@ -9,27 +9,17 @@ from typing import Any
 
 import httpx
 
-from appliance.domain import Value
 from appliance.store import NewSession, Person, PersonEdit, PersonRole
 from tests.api.conftest import NO_TLS, Api
+from tests.store.samples import Known
 
 PASSWORD = "correct horse battery"
-
-
-class KnownSomewhere(Value, frozen=True):
-    """The cheapest person there is: a directory vouches, no password is hashed."""
-
-    subject: str
-    name: str = "Ann"
-    email: str = ""
-    is_admin: bool = False
-    provider: str = "ldap"
 
 
 def new_person(api: Api, *, is_admin: bool = False, name: str = "Ann") -> Person:
     """Active, without a password."""
     subject = secrets.token_hex(8)
-    identity = KnownSomewhere(subject, name, f"{subject}@example.org", is_admin)
+    identity = Known(subject, name, f"{subject}@example.org", is_admin)
     return api.run(api.services.store.people.find_or_create_external(identity))
 
 

@@ -1,16 +1,26 @@
-"""Recordings and transcripts to store, made up."""
+"""Recordings, transcripts and people to store, made up."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance.domain import Recording, Segment, Speaker, TranscribeOptions, Transcript, TranscriptRecord, Word
+from appliance.domain import Recording, Segment, Speaker, TranscribeOptions, Transcript, TranscriptRecord, Value, Word
 from appliance.store import UNLIMITED, NewTranscript, Store
 from appliance.writing import join_texts
 
 RECORDING = Recording(filename="interview.mp3", size_bytes=123, sha256="ab" * 32)
 OPTIONS = TranscribeOptions(model="whisper-base")
+
+
+class Known(Value, frozen=True):
+    """Somebody of a directory: the cheapest person there is, for no password is hashed."""
+
+    subject: str = "1"
+    name: str = "Ann"
+    email: str = "ann@example.org"
+    is_admin: bool = False
+    provider: str = "ldap"
 
 
 def new_transcript(owner: str = "key_a", title: str = "Interview", callback_url: str | None = None) -> NewTranscript:

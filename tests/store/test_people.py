@@ -16,7 +16,6 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from sqlite_utils import Database
 
-from appliance.domain import Value
 from appliance.errors import (
     AlreadyAccepted,
     EmailTaken,
@@ -40,21 +39,13 @@ from appliance.store import (
     own_reach,
 )
 from appliance.store.passwords import AT_ONCE, Passwords
-from tests.store.samples import new_transcript, raw_bytes, save
+from tests.store.samples import Known, new_transcript, raw_bytes, save
 
 pytestmark = pytest.mark.anyio
 
 PASSWORD = "correct horse battery"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 IDLE = timedelta(hours=1)
-
-
-class Known(Value, frozen=True):
-    provider: str = "ldap"
-    subject: str = "1"
-    email: str = "ann@example.org"
-    name: str = "Ann"
-    is_admin: bool = False
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from argon2 import PasswordHasher
 from msgspec import structs
 
-from appliance.domain import TranscriptRecord, Value
+from appliance.domain import TranscriptRecord
 from appliance.errors import (
     ApplianceError,
     InvalidField,
@@ -33,21 +33,11 @@ from appliance.errors import (
 from appliance.store import Asker, MemberRole, NewShare, Person, Reach, Share, Store, own_reach
 from appliance.store import shares as shares_module
 from appliance.store.passwords import Passwords
-from tests.store.samples import OPTIONS, new_transcript, raw_bytes, save
+from tests.store.samples import OPTIONS, Known, new_transcript, raw_bytes, save
 
 pytestmark = pytest.mark.anyio
 
 PASSWORD = "four calm horses"
-
-
-class Known(Value, frozen=True):
-    """Somebody of a directory."""
-
-    subject: str
-    name: str = "Ann"
-    email: str = ""
-    is_admin: bool = False
-    provider: str = "ldap"
 
 
 @pytest.fixture
@@ -255,7 +245,7 @@ async def test_it_ends_with_the_account_that_made_it(store: Store) -> None:
 
 
 async def test_it_ends_when_whoever_made_it_leaves_the_workspace(store: Store) -> None:
-    boss, editor = [await store.people.find_or_create_external(Known(subject)) for subject in ("boss", "editor")]
+    boss, editor = [await store.people.find_or_create_external(Known(subject, email="")) for subject in ("boss", "editor")]
     workspace = await store.workspaces.create("Newsroom", boss.id)
     asker = Asker(boss.id, is_admin=False)
     await store.workspaces.put_member(workspace.id, editor.id, MemberRole.EDITOR, asker)
