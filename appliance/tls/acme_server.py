@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import requests
 from acme import challenges, client, crypto_util, errors, messages
@@ -35,6 +36,7 @@ NETWORK_TIMEOUT_S = 10
 ORDER_TIMEOUT = timedelta(seconds=60)
 FIRST_RETRY = timedelta(minutes=1)
 LAST_RETRY = timedelta(hours=6)
+NONCE_TRIES = 10
 CLOCK_SKEW = timedelta(hours=1)  # a certificate made this second is not yet valid where the clock is behind the server's
 
 
@@ -122,9 +124,23 @@ class AcmeServer:
         return JWKEC(key=serialization.load_pem_private_key(kept, password=None))
 
 
+class _Network(client.ClientNetwork):
+    """Asks again with a fresh nonce where one is refused (RFC 8555, 6.5); the library does so only once."""
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - acme's own signature
+        for _ in range(NONCE_TRIES - 1):
+            try:
+                return self._post_once(*args, **kwargs)
+            except messages.Error as error:
+                if error.code != "badNonce":
+                    raise
+                log.info("The ACME server takes another nonce: %s", error.detail)
+        return self._post_once(*args, **kwargs)
+
+
 def _connect(site: AcmeSite, account_key: JWKEC) -> client.ClientV2:
     """Signed in; a proxy setting of the environment is not followed."""
-    network = client.ClientNetwork(account_key, alg=ES256, user_agent=f"appliance/{__version__}", timeout=NETWORK_TIMEOUT_S)
+    network = _Network(account_key, alg=ES256, user_agent=f"appliance/{__version__}", timeout=NETWORK_TIMEOUT_S)
     network.session.trust_env = False
     if site.ca_file is not None:
         network.verify_ssl = str(site.ca_file)  # type: ignore[assignment]  # handed on to requests, which takes a file, too

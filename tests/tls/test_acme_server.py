@@ -1,6 +1,6 @@
 """`tls=acme` against Pebble, the ACME server that Let's Encrypt tests clients with: a real one, in its own process.
 
-It hands out a random authority at each start, refuses every twentieth nonce, and asks the appliance over HTTP as any server would.
+It hands out a random authority at each start, refuses a third of all nonces, and asks the appliance over HTTP as any server would.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from tests.served import free_port
 from tests.tls.conftest import Clock, MakeSettings
 from tests.tls.live import Live, live, wait_until
 from tests.tls.makers import make
+
+MANNERS = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "33"}  # in percent: of its own accord one in twenty
 
 needs_pebble = pytest.mark.skipif(shutil.which("pebble") is None, reason="Debian's package pebble is not installed")
 
@@ -74,7 +76,7 @@ def pebble(tmp_path: Path) -> Iterator[Pebble]:
     (folder / "config.json").write_text(json.dumps({"pebble": config}))
     with (folder / "log.txt").open("wb") as log:
         command = ["pebble", "-config", str(folder / "config.json")]
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PEBBLE_VA_NOSLEEP": "1"})
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **MANNERS})
     try:
         made = Pebble(f"https://localhost:{port}/dir", f"https://localhost:{management}", folder / "ca.pem", asks)
         _wait_for(made)
