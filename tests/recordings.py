@@ -8,9 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 SHARED_AUDIO = Path(__file__).resolve().parent.parent.parent / "shared" / "audio"
+SAMPLE_RATE_HZ = 16_000
 
 
 def telephone_call() -> Path:
@@ -34,3 +38,12 @@ def manifest() -> tuple[dict[str, Any], ...]:
     """Every reference recording: file, duration_s, lang, transcript, rttm, set."""
     path = shared("manifest.json")
     return tuple(json.loads(path.read_text()))
+
+
+def read_samples(path: Path) -> NDArray[np.int16]:
+    """Shape (n,), mono, 16 kHz."""
+    resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE_HZ)
+    with av.open(str(path)) as container:
+        frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+        frames += resampler.resample(None)
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])

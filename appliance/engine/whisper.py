@@ -31,6 +31,7 @@ from appliance.errors import ModelDamaged
 
 WINDOW_S = 30.0  # what the encoder takes; shorter windows are padded
 BEAM_SIZE = 5
+LENGTH_PENALTY = 1.4  # above 1, the longer of two texts of almost equal likelihood wins (decisions 5)
 BEST_OF = 5  # samples per window at temperatures above 0
 MAX_TOKENS = 448  # the decoder's context: prompt and text together
 MAX_PROMPT_TOKENS = MAX_TOKENS // 2 - 1
@@ -193,6 +194,7 @@ class WhisperModel:
             search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": options.temperature}
         return search | {
             "max_length": min(MAX_TOKENS, prompt_length + 60 + int(_TOKENS_PER_S * longest_s)),
+            "length_penalty": LENGTH_PENALTY,
             "return_scores": True,
             "return_no_speech_prob": True,
             "suppress_tokens": self._suppressed,
@@ -295,7 +297,8 @@ def _evidence(result: ctranslate2.models.WhisperGenerationResult, end_of_text: i
     """(text tokens, average log-probability over all and the end token, probability of no speech)."""
     tokens = result.sequences_ids[0]
     text = tuple(token for token in tokens if token < end_of_text)
-    return text, result.scores[0] * len(tokens) / (len(tokens) + 1), result.no_speech_prob
+    log_probability: float = result.scores[0] * len(tokens) ** LENGTH_PENALTY
+    return text, log_probability / (len(tokens) + 1), result.no_speech_prob
 
 
 def _token_times(result: ctranslate2.models.WhisperAlignmentResult, tokens: Sequence[int]) -> list[TimedToken]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,13 +27,12 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 
 from appliance.domain import SpeakerCount, Turn
 from appliance.engine import diarizer
-from tests.recordings import SHARED_AUDIO, manifest
+from tests.recordings import SAMPLE_RATE_HZ, SHARED_AUDIO, manifest, read_samples
 
 SETS = ("ami_excerpts", "pyannote_sample", "picovoice", "sim_conversations")
 PLDA_DIR = SHARED_AUDIO.parent / "weights" / "plda"
 PLAIN_RESULTS = Path.home() / ".cache" / "appliance" / "accuracy"
 PLAIN_BATCH_SIZE = 32  # as in the published configuration
-SAMPLE_RATE_HZ = 16_000
 
 Samples = NDArray[np.int16]
 
@@ -42,15 +40,6 @@ Samples = NDArray[np.int16]
 def conversations() -> list[dict[str, Any]]:
     """Entries of the manifest that have people's labels."""
     return [entry for entry in manifest() if entry["set"] in SETS and entry["rttm"]]
-
-
-def read_samples(path: Path) -> Samples:
-    """int16, mono, 16 kHz."""
-    resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE_HZ)
-    with av.open(str(path)) as container:
-        frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
-        frames += resampler.resample(None)
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
 
 
 def reference(entry: dict[str, Any]) -> Annotation:

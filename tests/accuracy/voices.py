@@ -15,8 +15,7 @@ from appliance.engine.diarizer import load
 from appliance.engine.protocol import VoiceSample
 from appliance.engine.voices import ALIKE
 from appliance.settings import Settings
-from tests.accuracy.der import read_samples
-from tests.recordings import SHARED_AUDIO, manifest
+from tests.recordings import SHARED_AUDIO, manifest, read_samples
 
 SETS = ("librispeech_test-other", "ljspeech")
 SAMPLE_S = (2.0, 10.0)

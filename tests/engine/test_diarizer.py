@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from appliance.domain import SpeakerCount, Turn
 from appliance.engine.protocol import Diarization, VoiceSample
 from appliance.errors import Cancelled, DeviceOutOfMemory, InvalidField, ModelDamaged
 from appliance.settings import Settings
-from tests.recordings import SHARED_AUDIO, shared, telephone_call
+from tests.recordings import SHARED_AUDIO, read_samples, shared, telephone_call
 
 if TYPE_CHECKING:  # importing it takes 10-30 s (TRAPS 31), too long for collecting tests
     from appliance.engine.diarizer import PyannoteDiarizer
@@ -28,13 +27,6 @@ Samples = NDArray[np.int16]
 RATE_HZ = 16_000
 
 engine = pytest.mark.engine
-
-
-def read_samples(path: Path) -> Samples:
-    resampler = av.AudioResampler("s16", "mono", RATE_HZ)
-    with av.open(str(path)) as container:
-        frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from appliance.audio.pcm import SAMPLE_RATE_HZ
+from appliance.engine import whisper
 from appliance.engine.batcher import DeviceLost, OutOfMemory
-from appliance.engine.protocol import Window
+from appliance.engine.protocol import DecodedWindow, Window
 from appliance.engine.whisper import (
+    LENGTH_PENALTY,
     DecodeOptions,
     WhisperModel,
     WhisperTask,
@@ -20,6 +22,7 @@ from appliance.engine.whisper import (
 )
 from appliance.errors import ModelDamaged
 from appliance.settings import Settings
+from tests.recordings import read_samples, shared
 
 WINDOW = Window(start=60.0, end=61.0)
 
@@ -77,6 +80,22 @@ def test_features_of_any_length_fill_the_window(english: WhisperModel, samples: 
     features = english.features(np.zeros(samples, np.int16))
     assert features.shape == (80, 3000)
     assert features.dtype == np.float32
+
+
+@pytest.mark.engine
+def test_how_sure_the_model_is_does_not_hang_on_the_length_penalty(english: WhisperModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = read_samples(shared("librispeech_test-other/1998-15444-0001.flac"))
+    task = WhisperTask(english, Window(start=0.0, end=len(samples) / SAMPLE_RATE_HZ), samples, DecodeOptions())
+
+    def hear(length_penalty: float) -> DecodedWindow:
+        monkeypatch.setattr(whisper, "LENGTH_PENALTY", length_penalty)
+        (heard,) = english.decode([task], [task.prepare()])
+        return heard
+
+    plain, ours = hear(1.0), hear(LENGTH_PENALTY)
+    assert ours.segments[0].text == plain.segments[0].text
+    assert ours.avg_logprob == pytest.approx(plain.avg_logprob, abs=1e-4)
+    assert -1.0 < ours.avg_logprob < 0.0
 
 
 @pytest.mark.engine
