@@ -143,7 +143,9 @@ class Settings(BaseSettings):
     decode_children: int = Field(2, ge=1, description="Recordings decoded at the same time.")
     decode_memory_bytes: int = Field(1 * GIB, gt=0, description="Address space one decode child may use.")
     decode_cpu_s: float = Field(900.0, gt=0, description="Processor time one decode child may use.")
-    upload_stall_timeout_s: float = Field(60.0, gt=0, description="An upload that sends nothing for this long is dropped.")
+    upload_stall_timeout_s: float = Field(
+        60.0, gt=0, description="An upload that sends nothing for this long, or less than 256 bytes a second, is dropped."
+    )
     default_priority: Priority = Field(Priority.NORMAL, description="Priority of jobs that name none.")
 
     # Webhooks

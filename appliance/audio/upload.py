@@ -16,6 +16,7 @@ from typing import Any
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from appliance.audio.arrival import steadily
 from appliance.audio.memory import MemoryBudget, MemoryFile, Reservation
 from appliance.domain import Value
 from appliance.errors import ClientGone, EmptyFile, InvalidField, UploadBroken, UploadTooLarge
@@ -83,7 +84,7 @@ async def receive_body(
 ) -> Upload:
     """The whole body is the recording. `declared_bytes`: its Content-Length, None when it is not known.
 
-    Raises `EmptyFile`, `UploadTooLarge`, `MemoryFull`, `UploadBroken` (nothing came for too long) and `ClientGone`.
+    Raises `EmptyFile`, `UploadTooLarge`, `MemoryFull`, `UploadBroken` (it came too slowly) and `ClientGone`.
     """
     if declared_bytes is not None and declared_bytes > limits.max_bytes:
         raise UploadTooLarge(limits.max_bytes)
@@ -108,8 +109,8 @@ async def receive_form(
 ) -> Form:
     """A multipart form; the part named in `file_fields` is the recording.
 
-    Raises `EmptyFile`, `UploadTooLarge`, `MemoryFull`, `UploadBroken` (not a multipart form, or nothing came for too
-    long), `ClientGone` and `InvalidField`.
+    Raises `EmptyFile`, `UploadTooLarge`, `MemoryFull`, `UploadBroken` (not a multipart form, or it came too
+    slowly), `ClientGone` and `InvalidField`.
     """
     if declared_bytes is not None and declared_bytes > limits.max_bytes + limits.max_field_bytes + _ENVELOPE_BYTES:
         raise UploadTooLarge(limits.max_bytes)
@@ -238,10 +239,10 @@ def _parser(content_type: str, limits: UploadLimits) -> PushMultipartParser:
 async def _whole(chunks: AsyncIterator[bytes], stall_timeout_s: float, declared_bytes: int | None) -> AsyncIterator[bytes]:
     """The same bytes in pieces that are neither empty nor larger than `_INLINE_BYTES`.
 
-    Raises `UploadBroken` when the next one takes too long, `ClientGone` when they end before `declared_bytes`.
+    Raises `UploadBroken` when they come too slowly, `ClientGone` when they end before `declared_bytes`.
     """
     received = 0
-    while (chunk := await _next(chunks, stall_timeout_s)) is not None:
+    async for chunk in steadily(chunks, stall_timeout_s):
         received += len(chunk)
         for start in range(0, len(chunk), _INLINE_BYTES):
             if start:
@@ -249,13 +250,3 @@ async def _whole(chunks: AsyncIterator[bytes], stall_timeout_s: float, declared_
             yield chunk[start : start + _INLINE_BYTES]
     if declared_bytes is not None and received < declared_bytes:
         raise ClientGone
-
-
-async def _next(chunks: AsyncIterator[bytes], stall_timeout_s: float) -> bytes | None:
-    try:
-        async with asyncio.timeout(stall_timeout_s):
-            return await anext(chunks, None)
-    except TimeoutError as error:
-        raise UploadBroken(f"nothing arrived for {stall_timeout_s:g} seconds") from error
-    except OSError as error:
-        raise ClientGone from error

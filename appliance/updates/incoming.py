@@ -16,9 +16,10 @@ from enum import StrEnum
 
 from msgspec.structs import replace
 
+from appliance.audio.arrival import steadily
 from appliance.catalogue.releases import Channel, ReleaseRecord
 from appliance.domain import Failure, Value
-from appliance.errors import ApplianceError, Cancelled, InvalidField, UpdateRunning, UploadBroken
+from appliance.errors import ApplianceError, Cancelled, InvalidField, UpdateRunning
 from appliance.settings import Settings
 from appliance.store.audit import Audit
 from appliance.updates.bundle import METADATA, Bundle, TarBundle, open_bundle
@@ -97,7 +98,7 @@ class Incoming:
         reading, writing = os.pipe2(os.O_CLOEXEC)
         task = self._begin(_open_pipe(reading), channel, actor, activate=activate)
         try:
-            async for chunk in _patiently(chunks, self._settings.upload_stall_timeout_s):
+            async for chunk in steadily(chunks, self._settings.upload_stall_timeout_s):
                 if task.done():
                     break
                 await asyncio.to_thread(_write_all, writing, chunk)
@@ -179,19 +180,6 @@ class _Watch:
 
     def note(self, text: str) -> None:
         log.info("%s", text)
-
-
-async def _patiently(chunks: AsyncIterator[bytes], stall_timeout_s: float) -> AsyncIterator[bytes]:
-    """Whoever stops sending must not keep others from importing. Raises UploadBroken."""
-    try:
-        while True:
-            async with asyncio.timeout(stall_timeout_s):
-                chunk = await anext(chunks)
-            yield chunk
-    except StopAsyncIteration:
-        return
-    except TimeoutError as error:
-        raise UploadBroken(f"nothing arrived for {stall_timeout_s:g} seconds") from error
 
 
 @contextlib.contextmanager

@@ -137,6 +137,17 @@ def stalling() -> AsyncIterator[bytes]:
     return generate()
 
 
+def trickling(data: bytes) -> AsyncIterator[bytes]:
+    """A byte now and then: no wait is long."""
+
+    async def generate() -> AsyncIterator[bytes]:
+        for i in range(len(data)):
+            await asyncio.sleep(0.01)
+            yield data[i : i + 1]
+
+    return generate()
+
+
 WHOLE = form(part("file", RECORDING, "a.wav"))
 
 
@@ -153,6 +164,7 @@ FAULTS = (
     Fault("connection reset", lambda: failing([WHOLE[:500]], ConnectionResetError()), ClientGone),
     Fault("cut short", lambda: in_chunks(WHOLE[:-99]), ClientGone, declared=len(WHOLE)),
     Fault("stalled", stalling, UploadBroken, limits=UploadLimits(max_bytes=2**20, stall_timeout_s=0.02)),
+    Fault("a trickle", lambda: trickling(WHOLE), UploadBroken, limits=UploadLimits(max_bytes=2**20, stall_timeout_s=0.2)),
     Fault("declared too large", lambda: in_chunks(WHOLE), UploadTooLarge, declared=10 * 2**20),
     Fault("too large", lambda: in_chunks(WHOLE), UploadTooLarge, limits=UploadLimits(max_bytes=1000, stall_timeout_s=5)),
 )
