@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from litestar import Litestar
@@ -140,12 +141,20 @@ async def _on_record(store: Store, settings: Settings, door: Door | None) -> Asy
 async def _keep_warm(settings: Settings, shelf: Shelf, pool: WorkerPool, store: Store) -> None:
     """Load the default model before the first recording comes, and that of each new release; `/readyz` says 503 until then."""
 
-    async def load(model_dir: Path) -> None:
-        await pool.warm(model_dir)
-        if pool.devices.kind == "cuda":  # on a small machine the import would take the cores from the first recording
-            pool.prepare(Role.DIARIZE)
-
     def default() -> Model:
         return shelf.resolve(settings.default_model, settings.default_model, settings.model_aliases)
 
-    await keep_warm(shelf, store.audit, default, load)
+    await keep_warm(shelf, store.audit, default, _Workers(pool))
+
+
+@dataclass(frozen=True)
+class _Workers:
+    pool: WorkerPool
+
+    async def load(self, model_dir: Path) -> None:
+        await self.pool.warm(model_dir)
+        if self.pool.devices.kind == "cuda":  # on a small machine the import would take the cores from the first recording
+            self.pool.prepare(Role.DIARIZE)
+
+    def is_cold(self, model_dir: Path) -> bool:
+        return self.pool.is_cold(model_dir)

@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from appliance import __version__
 from appliance.api.auth import PUBLIC
 from appliance.api.services import ApiRequest, Services, services_of
-from appliance.api.site_models import is_loaded, resolve_model
+from appliance.api.site_models import is_warm, resolve_model
 from appliance.domain import Value
 from appliance.errors import ApplianceError
 
@@ -63,4 +63,4 @@ async def unready_because(services: Services) -> str:
         model = await asyncio.to_thread(resolve_model, services, None)
     except ApplianceError as error:
         return error.message
-    return "" if is_loaded(services, model.id) else "the default model is being loaded"
+    return "" if is_warm(services, model.id) else "the default model is not loaded yet"

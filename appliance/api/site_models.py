@@ -7,6 +7,7 @@ from pathlib import PurePath
 from appliance.api.services import Services
 from appliance.catalogue import Model
 from appliance.domain import TranscribeOptions
+from appliance.engine.pool import WorkerState, WorkerStatus
 from appliance.engine.protocol import Role
 from appliance.errors import LanguageUnsupported, NotAvailable
 
@@ -32,6 +33,16 @@ def check_capabilities(model: Model, options: TranscribeOptions) -> None:
 
 
 def is_loaded(services: Services, model_id: str) -> bool:
-    workers = [worker for worker in services.pool.status() if worker.role is Role.RECOGNIZE]
     folder = services.shelf.folder(model_id).name
-    return any(PurePath(name).name == folder for worker in workers for name in worker.models)
+    return any(PurePath(name).name == folder for worker in _recognizers(services) for name in worker.models)
+
+
+def is_warm(services: Services, model_id: str) -> bool:
+    """A worker that is ready has it in memory, or had: where another model made it give way, a job brings it back in seconds."""
+    folder = services.shelf.folder(model_id)
+    ready = [worker for worker in _recognizers(services) if worker.state is WorkerState.READY]
+    return any(worker.warm == folder or folder.name in worker.models for worker in ready)
+
+
+def _recognizers(services: Services) -> list[WorkerStatus]:
+    return [worker for worker in services.pool.status() if worker.role is Role.RECOGNIZE]

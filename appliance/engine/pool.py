@@ -117,6 +117,14 @@ class WorkerPool:
         self._refuse_if_all(role, _BROKEN)
         await asyncio.gather(*(worker.warm(model_dir) for worker in workers if worker.accepts))
 
+    def is_cold(self, model_dir: Path) -> bool:
+        """A recognition worker is ready that was never told to load it: its process is younger than the last `warm`."""
+        return any(
+            status.warm != model_dir
+            for status in self.status()
+            if status.role is Role.RECOGNIZE and status.state is WorkerState.READY
+        )
+
     def check_usable(self) -> None:
         """Raises `DeviceUnavailable` while no recognition worker works, nor seems about to: nothing new should be accepted."""
         self._refuse_if_all(Role.RECOGNIZE, _BROKEN)

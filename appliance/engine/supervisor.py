@@ -65,6 +65,7 @@ class WorkerStatus(Value, frozen=True):
     windows: int
     batch_s: float
     models: tuple[str, ...]  # loaded now
+    warm: Path | None = None  # the model that this process was told to have ready, and did: it may have made room since
     batch_sizes: tuple[tuple[int, int], ...] = ()  # (windows in a batch, how many such batches), ordered
     problem: str | None = None  # why it is not ready, or why it last died
     hint: str | None = None
@@ -108,6 +109,7 @@ class _Process:
         self.last_step = time.monotonic()
         self.last_words: wire.Breaking | wire.Unfit | None = None
         self.hung = False
+        self.warm: Path | None = None
 
     def stepped(self) -> None:
         self.last_step = time.monotonic()
@@ -194,6 +196,7 @@ class SupervisedWorker:
             batch_s=now.batch_s,
             batch_sizes=now.batch_sizes,
             models=present.stats.models if present else (),
+            warm=present.warm if present else None,
             problem=self.problem,
             hint=self.hint,
         )
@@ -205,7 +208,10 @@ class SupervisedWorker:
         return await self._call(lambda n: wire.Diarize(n, request), pcm_fd, on_event, kind)
 
     async def warm(self, model_dir: Path) -> None:
+        process = self._present
         await self._call(lambda n: wire.Warm(n, model_dir), None, _ignore, type(None))
+        if process:
+            process.warm = model_dir
 
     # --- calls --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Loads the default model at the start and whenever a release is switched, whoever switched it.
+"""Loads the default model at the start, in a worker that was restarted, and whenever a release is switched, whoever switched it.
 
 A release that does not load the first time is rolled back by itself; one that has loaded once is not blamed for later faults.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from appliance.catalogue import Model, Shelf
 from appliance.catalogue.releases import ReleaseRecord
@@ -19,40 +20,47 @@ from appliance.updates.releases import Releases
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 2.0  # between two looks whether another release is in use
+LOOK_S = 2.0  # between two looks whether another release is in use, or a worker new
 
 
-async def keep_warm(
-    shelf: Shelf, audit: Audit, default: Callable[[], Model], load: Callable[[Path], Awaitable[None]], look_s: float = LOOK_S
-) -> None:
-    """Until cancelled. `default` names the model to have ready; `load` brings it into the workers."""
+class Workers(Protocol):
+    async def load(self, model_dir: Path) -> None: ...
+
+    def is_cold(self, model_dir: Path) -> bool:
+        """One of them has not loaded it since it started."""
+
+
+async def keep_warm(shelf: Shelf, audit: Audit, default: Callable[[], Model], workers: Workers, look_s: float = LOOK_S) -> None:
+    """Until cancelled. `default` names the model to have ready. One that did not load waits for the next switch."""
     releases = Releases(shelf.models_dir)
     seen: object = None
+    loaded: Path | None = None
     while True:
         catalogue = await asyncio.to_thread(lambda: shelf.catalogue)
-        if catalogue is not seen:
-            seen = catalogue
+        if catalogue is not seen or (loaded and workers.is_cold(loaded)):
+            seen, loaded = catalogue, None
             try:
-                await first_use(shelf, releases, audit, default, load)
+                loaded = await first_use(shelf, releases, audit, default, workers)
             except ApplianceError as error:  # the disk is full, or the database held: it is looked at again at the next switch
                 log.error("What became of a release could not be written down. %s %s", error.message, error.hint)
         else:
             await asyncio.sleep(look_s)
 
 
-async def first_use(
-    shelf: Shelf, releases: Releases, audit: Audit, default: Callable[[], Model], load: Callable[[Path], Awaitable[None]]
-) -> None:
+async def first_use(shelf: Shelf, releases: Releases, audit: Audit, default: Callable[[], Model], workers: Workers) -> Path | None:
+    """The folder that was loaded; None when it could not be, which is judged."""
     record: ReleaseRecord | None = None
     try:
         model = await asyncio.to_thread(default)
         record = await asyncio.to_thread(_release_of, shelf, releases, model.id)
-        await load(await asyncio.to_thread(shelf.path, model.id))
+        folder = await asyncio.to_thread(shelf.path, model.id)
+        await workers.load(folder)
     except (ApplianceError, WorkerDied) as error:
         await _judge(error, record, releases, audit)
-    else:
-        if record:
-            await asyncio.to_thread(releases.prove, record)
+        return None
+    if record:
+        await asyncio.to_thread(releases.prove, record)
+    return folder
 
 
 async def _judge(error: ApplianceError | WorkerDied, record: ReleaseRecord | None, releases: Releases, audit: Audit) -> None:

@@ -54,6 +54,7 @@ class TwoSentences(WorkerPool):
         self.requests: list[RecognizeRequest] = []
         self.diarizations: list[DiarizeRequest] = []
         self.models: tuple[str, ...] = ()
+        self.warm_model: Path | None = None
         self._released = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self.holding = threading.Semaphore(0)
@@ -139,5 +140,6 @@ class TwoSentences(WorkerPool):
                 batch_s=1.5,
                 batch_sizes=((1, 1), (3, 2)),
                 models=self.models,
+                warm=self.warm_model,
             ),
         )

@@ -53,6 +53,13 @@ def test_ready_only_when_the_default_model_is_warm_and_nothing_is_shutting_down(
     assert httpx.get(f"{api.url}/readyz").json()["reason"] == "shutting down"
 
 
+def test_still_ready_where_other_models_made_the_default_one_give_way(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.pool, "models", ("whisper-small", "whisper-medium"))
+    assert httpx.get(f"{api.url}/readyz").status_code == 503
+    monkeypatch.setattr(api.pool, "warm_model", api.services.shelf.folder("whisper-base"))
+    assert httpx.get(f"{api.url}/readyz").status_code == 200
+
+
 def test_while_draining_uploads_are_refused_before_they_are_read(
     api: Api, client: httpx.Client, wav: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,24 @@ def test_a_killed_worker_costs_its_calls_a_retry_and_is_replaced(tmp_path: Path)
     run(test())
 
 
+def test_the_successor_of_a_worker_is_cold(tmp_path: Path) -> None:
+    model = write_script(tmp_path)
+
+    async def test() -> None:
+        async with running(make_pool()) as pool:
+            assert pool.is_cold(model)
+            await pool.warm(model)
+            assert not pool.is_cold(model)
+            assert pool.is_cold(tmp_path / "another")
+            os.kill(pid_of(pool), signal.SIGKILL)
+            while not pool.status()[0].restarts:  # noqa: ASYNC110 -- nobody tells
+                await asyncio.sleep(0.01)
+            await pool.settled()
+            assert pool.is_cold(model)
+
+    run(test())
+
+
 def test_statistics_survive_the_process_that_made_them() -> None:
     past = Stats(steps=3, batches=3, batch_sizes=((1, 2), (8, 1)), models=("old",))
     present = Stats(steps=2, batches=2, batch_sizes=((4, 1), (8, 1)), models=("new",))

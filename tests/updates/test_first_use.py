@@ -24,12 +24,17 @@ class Engine:
         self.refuses = refuses
         self.loaded: list[int] = []
         self.changed = asyncio.Event()
+        self.cold = False
+
+    def is_cold(self, model_dir: Path) -> bool:
+        return self.cold
 
     async def load(self, folder: Path) -> None:
         seed = int((folder / "vocabulary.txt").read_text().split()[1])
         if seed in self.refuses:
             raise self.refuses[seed]
         self.loaded.append(seed)
+        self.cold = False
         self.changed.set()
 
 
@@ -43,7 +48,7 @@ def default_of(site: Site) -> Model:
 
 
 async def use(site: Site, store: Store, engine: Engine) -> None:
-    await first_use(site.shelf, site.releases, store.audit, lambda: default_of(site), engine.load)
+    await first_use(site.shelf, site.releases, store.audit, lambda: default_of(site), engine)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +81,43 @@ async def test_an_engine_that_does_not_work_at_all_is_no_fault_of_the_release(si
     await store.close()
 
 
+async def test_a_worker_that_was_restarted_gets_the_model_again(site: Site, store: Store) -> None:
+    engine = Engine({})
+    watching = asyncio.create_task(keep_warm(site.shelf, store.audit, lambda: default_of(site), engine, look_s=0.01))
+    async with asyncio.timeout(20):
+        for _ in range(2):
+            await engine.changed.wait()
+            engine.changed.clear()
+            engine.cold = True
+        await engine.changed.wait()
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert engine.loaded == [1, 1, 1]
+    await store.close()
+
+
+async def test_a_model_that_a_new_worker_dies_of_is_not_brought_to_the_next(
+    site: Site, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine({})
+    watching = asyncio.create_task(keep_warm(site.shelf, store.audit, lambda: default_of(site), engine, look_s=0.01))
+    async with asyncio.timeout(20):
+        await engine.changed.wait()
+        engine.refuses[1] = WorkerDied("signal 11")
+        engine.cold = True
+        while "not ready" not in caplog.text:  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert caplog.text.count("not ready") == 1
+    assert site.serves() == 1, "it has served before: nothing is rolled back"
+    await store.close()
+
+
 async def test_a_running_appliance_notices_a_switch_and_goes_back_by_itself(site: Site, maker: Maker, store: Store) -> None:
     engine = Engine({3: WorkerDied("signal 6")})
-    watching = asyncio.create_task(keep_warm(site.shelf, store.audit, lambda: default_of(site), engine.load, look_s=0.01))
+    watching = asyncio.create_task(keep_warm(site.shelf, store.audit, lambda: default_of(site), engine, look_s=0.01))
     async with asyncio.timeout(20):
         for seed in (2, 3):
             await engine.changed.wait()
