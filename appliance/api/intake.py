@@ -57,12 +57,14 @@ async def submit(
     """Receive the recording and hand it to the queue.
 
     Everything that can be refused before the body is read is: the query (all there is, for a raw body), the key
-    header, the queue. Raises what `parse`, `receive_form`, `receive_body` and `Jobs.submit` raise.
+    header, the licence and the queue. Where the key is known, these two wait until it is clear that it is no repetition.
+    Raises what `parse`, `receive_form`, `receive_body` and `Jobs.submit` raise.
     """
     idempotency_key = read_idempotency_key(request)
     query = list(request.query_params.multi_items())
     _check_query(request, services, Fields(query, known), parse)
-    services.jobs.check_room()
+    is_known = idempotency_key is not None and await services.jobs.is_known(caller(request).reach, idempotency_key)
+    services.jobs.check_room(is_known=is_known)
     form = await _receive(request, services, raw_body=raw_body, max_field_bytes=max_field_bytes)
     upload = form.upload
     if upload is None:

@@ -47,7 +47,7 @@ from appliance.jobs.runner import Assignment, Heard, Runner, tells_speakers_apar
 from appliance.jobs.totals import JobsSnapshot, Totals
 from appliance.jobs.webhooks import Webhooks, check_target
 from appliance.settings import Settings
-from appliance.store import SYSTEM, UNLIMITED, NewTranscript, Store, Used
+from appliance.store import SYSTEM, UNLIMITED, NewTranscript, Reach, Right, Store, Used
 
 log = logging.getLogger(__name__)
 
@@ -177,14 +177,19 @@ class Jobs:
             admission.add_done_callback(self._without_caller)
             raise
 
-    def check_room(self) -> None:
-        """Before an upload is read, as `submit` would.
+    async def is_known(self, reach: Reach, key: str) -> bool:
+        """Whether this Idempotency-Key has a job or a transcript already, of somebody for whom this caller may send."""
+        if any(known == key and reach.has(Right.CHANGE, owner) for owner, known in self._keys):
+            return True
+        return self._store is not None and await self._store.idempotency.is_known(reach, key)
+
+    def check_room(self, *, is_known: bool = False) -> None:
+        """Before an upload is read, as `submit` would. `is_known`: nothing new may come of it, so it only needs memory.
 
         Raises `LicenceRefusal`, `Draining`, `DeviceUnavailable`, `QueueFull`, `MemoryFull`.
         """
-        self._check_open()
-        if len(self._line) >= self._settings.max_waiting_jobs:
-            raise QueueFull(len(self._line), self.retry_after_s())
+        if not is_known:
+            self._check_open()
         if self._budget.used_bytes >= self._budget.upload_bytes:
             raise MemoryFull(self.retry_after_s())
 
@@ -259,25 +264,29 @@ class Jobs:
         return tuple(by_id.values())
 
     async def _admit(self, submission: Submission, models: tuple[Model, ...]) -> Job:
+        """What has a job or a transcript under its key is given also when nothing new is taken."""
         fingerprint = _fingerprint(submission, models, self._blinding_key)
         if earlier := self._under_same_key(submission, fingerprint):
             submission.upload.close()
             return earlier
-        self._check_open()
-        if len(self._line) >= self._settings.max_waiting_jobs:
-            raise QueueFull(len(self._line), self.retry_after_s())
-        record, created = await self._record(submission, models, fingerprint)
-        if not created:
-            submission.upload.close()
-            return await self._recall(record)
-        return self._enqueue(_Run(Job(record, keep=record.id > 0), submission, models, self._speeds, fingerprint))
+        record = await self._find_stored(submission, fingerprint)
+        if record is None:
+            self._check_open()
+            record, created = await self._record(submission, models, fingerprint)
+            if created:
+                return self._enqueue(_Run(Job(record, keep=record.id > 0), submission, models, self._speeds, fingerprint))
+        submission.upload.close()
+        return await self._recall(record)
 
     def _check_open(self) -> None:
+        """Whether something new is taken. Raises `LicenceRefusal`, `Draining`, `DeviceUnavailable`, `QueueFull`."""
         if self._permit:
             self._permit.check_new_job()
         if self.draining:
             raise Draining
         self._pool.check_usable()
+        if len(self._line) >= self._settings.max_waiting_jobs:
+            raise QueueFull(len(self._line), self.retry_after_s())
 
     def _under_same_key(self, submission: Submission, fingerprint: str) -> Job | None:
         key = submission.idempotency_key
@@ -287,6 +296,13 @@ class Jobs:
         if run.fingerprint != fingerprint:
             raise IdempotencyMismatch
         return run.job
+
+    async def _find_stored(self, submission: Submission, fingerprint: str) -> TranscriptRecord | None:
+        """What the same Idempotency-Key was given earlier, and is kept. Raises `IdempotencyMismatch`."""
+        key = submission.idempotency_key
+        if self._store is None or key is None or not submission.keep:
+            return None
+        return await self._store.idempotency.find(submission.owner, key, fingerprint)
 
     async def _record(self, submission: Submission, models: tuple[Model, ...], fingerprint: str) -> tuple[TranscriptRecord, bool]:
         """The new transcript's record; or, and then False, that of an earlier one with the same key."""

@@ -49,7 +49,7 @@ class Store:
         self.sessions = Sessions(self._writer, self._readers)
         self.workspaces = Workspaces(self._writer, self._readers, self.erasures)
         self.keys = ApiKeys(self._writer, self._readers)
-        self.idempotency = IdempotencyKeys(self._writer)
+        self.idempotency = IdempotencyKeys(self._writer, self._readers)
         self.webhooks = Deliveries(self._writer, self._readers)
         self.retention = Retention(self._writer, self._readers, eraser)
         self.audit = Audit(self._writer, self._readers)

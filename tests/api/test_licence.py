@@ -233,6 +233,26 @@ def test_what_runs_when_the_licence_ends_is_finished(site: Site, member: httpx.C
     assert until(lambda: member.get(f"/api/v1/transcripts/{running}/").json()["status"] == "completed")
 
 
+@pytest.mark.parametrize("workspace", [False, True])
+def test_what_was_sent_before_is_given_again_under_its_key(site: Site, wav: bytes, workspace: bool) -> None:
+    def again(key: str, recording: bytes = wav) -> httpx.Response:
+        files = {"file": ("a.wav", recording)}
+        return browser.client.post("/v1/transcribe", data=fields, files=files, headers={"Idempotency-Key": key})
+
+    site.hold(licence())
+    browser = signed_in(site.api, new_person(site.api))
+    fields = {"workspace": browser.post("/api/v1/workspaces", name="Ward 3").json()["id"]} if workspace else {}
+    first = again("one")
+    site.hold(ENDED)
+    second = again("one")
+    assert (second.status_code, second.json()["id"]) == (200, first.json()["id"])
+    assert again("two").status_code == 402
+    assert again("one", wav + b"more").json()["code"] == "idempotency_mismatch"
+    stranger = signed_in(site.api, new_person(site.api))
+    refused = stranger.client.post("/v1/transcribe", files={"file": ("a.wav", wav)}, headers={"Idempotency-Key": "one"})
+    assert refused.status_code == 402
+
+
 LINES = sorted(
     {
         f"{method} {path.rstrip('/') or '/'}"

@@ -583,6 +583,32 @@ def test_two_uploads_with_one_key_are_one_job(tmp_path: Path) -> None:
     run(test())
 
 
+def test_what_is_known_by_its_key_is_given_also_when_nothing_new_is_taken(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with bench(tmp_path, jobs_per_worker=1, max_waiting_jobs=1) as b:
+            b.model(**SLOW)
+            b.model("quick")
+            done = await b.submit(model="quick", idempotency_key="done")
+            await b.jobs.wait(done)
+            running, waiting = await b.submit(idempotency_key="running"), await b.submit(idempotency_key="waiting")
+            with pytest.raises(QueueFull):
+                await b.submit(idempotency_key="new")
+            b.jobs.draining = True
+            with pytest.raises(Draining):
+                await b.submit(idempotency_key="new")
+            assert (await b.submit(model="quick", idempotency_key="done")).id == done.id
+            assert await b.submit(idempotency_key="running") is running
+            assert await b.submit(idempotency_key="waiting") is waiting
+            with pytest.raises(IdempotencyMismatch):
+                await b.submit(idempotency_key="done")
+            for job in (running, waiting):
+                await b.jobs.cancel(job)
+            with pytest.raises(Draining):
+                await b.submit(idempotency_key="running")
+
+    run(test())
+
+
 @MANY_PROCESSES
 def test_a_try_that_failed_may_be_repeated_under_its_key(tmp_path: Path) -> None:
     async def test() -> None:

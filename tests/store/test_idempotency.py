@@ -9,7 +9,7 @@ import pytest
 
 from appliance.domain import Failure, JobState
 from appliance.errors import IdempotencyMismatch
-from appliance.store import UNLIMITED, Claim, Reach, Store, TranscriptEdit, idempotency
+from appliance.store import UNLIMITED, Claim, Reach, Store, TranscriptEdit, idempotency, own_reach
 from tests.store.samples import new_transcript, transcript_of
 
 pytestmark = pytest.mark.anyio
@@ -71,3 +71,22 @@ async def test_what_was_moved_is_not_given_to_whoever_sends_it_again(store: Stor
     again = await claim(store)
     assert again.created
     assert again.record.id != first.record.id
+
+
+async def test_a_key_is_known_to_whoever_may_send_for_its_owner_and_only_to_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await claim(store)
+    both = frozenset(("key_a", "key_b"))
+    colleague, reader = Reach("key_b", both, both, both), Reach("key_b", both, frozenset(("key_b",)))
+    assert [await store.idempotency.is_known(reach, "k") for reach in (own_reach("key_a"), colleague)] == [True, True]
+    assert [await store.idempotency.is_known(reach, "k") for reach in (own_reach("key_b"), reader)] == [False, False]
+    assert not await store.idempotency.is_known(colleague, "other")
+    found = await store.idempotency.find("key_a", "k", "f")
+    assert found is not None
+    assert found.id == first.record.id
+    with pytest.raises(IdempotencyMismatch):
+        await store.idempotency.find("key_a", "k", "other")
+    monkeypatch.setattr(idempotency, "now", lambda: datetime.now(UTC) + timedelta(seconds=3601))
+    assert not await store.idempotency.is_known(colleague, "k")
+    assert await store.idempotency.find("key_a", "k", "f") is None
