@@ -203,29 +203,42 @@ class Batcher(Generic[Features, Result]):
 
     def _decode(self, entries: list[_Entry[Features, Result]]) -> None:
         live = [entry for entry in entries if entry.future.set_running_or_notify_cancel()]
-        if not live:
-            return
         try:
-            self._decode_halving(live)
+            self._decode_in_parts(live)
         except DeviceLost as error:
             self._fail_everything(error, live)
-        except OutOfMemory:
-            _fail(live, DeviceOutOfMemory())
-        except Exception as error:  # noqa: BLE001 - the batch ends here: each job gets the error, the thread goes on
-            _log.exception("a batch failed")
-            _fail(live, error)
 
-    def _decode_halving(self, entries: list[_Entry[Features, Result]]) -> None:
-        """Decode; out of memory halves the batch once and for good (TRAPS 16), a second time is an error."""
-        try:
-            self._decode_once(entries)
-        except OutOfMemory:
-            half = max(1, len(entries) // 2)
-            self._batch_size = min(self._batch_size, half)
-            self._statistics = _counted(self._statistics, out_of_memory=1)
-            _log.warning("the device is out of memory with %d windows at once; from now on %d", len(entries), half)
-            for first in range(0, len(entries), half):
-                self._decode_once(entries[first : first + half])
+    def _decode_in_parts(self, entries: list[_Entry[Features, Result]]) -> None:
+        """Decode all at once if that works, so that a window fails only by what it meets when it is decoded alone.
+
+        Out of memory halves the batch as often as it takes, and for good (TRAPS 16).
+        """
+        size = len(entries)
+        while entries:
+            part = entries[:size]
+            try:
+                self._decode_once(part)
+            except DeviceLost:
+                raise
+            except OutOfMemory:
+                self._count_out_of_memory(len(part))
+                if len(part) > 1:
+                    size = len(part) // 2
+                    continue
+                _fail(part, DeviceOutOfMemory())
+            except Exception as error:  # noqa: BLE001 - the window ends here: its job gets the error, the thread goes on
+                if len(part) > 1:  # one of them does not concern the other recordings
+                    _log.warning("a batch of %d windows failed (%s); each is decoded alone", len(part), type(error).__name__)
+                    size = 1
+                    continue
+                _log.exception("a window failed")
+                _fail(part, error)
+            entries = entries[size:]
+
+    def _count_out_of_memory(self, windows: int) -> None:
+        self._statistics = _counted(self._statistics, out_of_memory=1)
+        self._batch_size = min(self._batch_size, max(1, windows // 2))
+        _log.warning("the device is out of memory with %d windows at once; from now on %d", windows, self._batch_size)
 
     def _decode_once(self, entries: list[_Entry[Features, Result]]) -> None:
         works = [entry.work for entry in entries]

@@ -50,6 +50,13 @@ class _Task:
         return self.device.decode(list(features))
 
 
+class _BrokenTask(_Task):
+    """Its features cannot be made."""
+
+    def prepare(self) -> str:
+        raise ValueError("broken window")
+
+
 @pytest.fixture
 def device() -> _Device:
     return _Device()
@@ -157,7 +164,19 @@ def test_out_of_memory_halves_the_batch_for_good(batcher: Batcher[str, str], dev
     assert batcher.statistics().out_of_memory == 1
 
 
-def test_out_of_memory_twice_is_a_typed_error_and_the_batcher_goes_on(batcher: Batcher[str, str], device: _Device) -> None:
+def test_out_of_memory_halves_as_often_as_it_takes(batcher: Batcher[str, str], device: _Device) -> None:
+    device.fault = lambda size: OutOfMemory("CUDA out of memory") if size > 1 else None
+    device.open.set()
+    lane = batcher.open_lane()
+    assert _results(*lane.submit(*(_Task(device, f"t{i}") for i in range(4)))) == ["T0", "T1", "T2", "T3"]
+    _results(*lane.submit(*(_Task(device, f"u{i}") for i in range(4))))
+    assert [len(batch) for batch in device.batches] == [1] * 8
+    assert batcher.statistics().out_of_memory == 2
+
+
+def test_out_of_memory_with_one_window_is_a_typed_error_and_the_batcher_goes_on(
+    batcher: Batcher[str, str], device: _Device
+) -> None:
     device.fault = lambda size: OutOfMemory("CUDA out of memory")
     device.open.set()
     lane = batcher.open_lane()
@@ -189,6 +208,17 @@ def test_an_error_in_one_batch_does_not_end_the_batcher(batcher: Batcher[str, st
         lane.submit(_Task(device, "t"))[0].result(10)
     device.fault = lambda size: None
     assert _results(*lane.submit(_Task(device, "u"))) == ["U"]
+
+
+def test_a_broken_window_fails_no_other_recording_of_its_batch(batcher: Batcher[str, str], device: _Device) -> None:
+    _occupy(batcher, device)
+    (good,) = batcher.open_lane().submit(_Task(device, "good"))
+    (broken,) = batcher.open_lane().submit(_BrokenTask(device, "broken"))
+    (other,) = batcher.open_lane().submit(_Task(device, "other"))
+    device.open.set()
+    assert _results(good, other) == ["GOOD", "OTHER"]
+    with pytest.raises(ValueError, match="broken window"):
+        broken.result(10)
 
 
 def test_statistics_count_batches_and_what_waits(batcher: Batcher[str, str], device: _Device) -> None:
