@@ -580,6 +580,18 @@ class WorkerCrashed(ApplianceError):
         )
 
 
+class DiarizationFailed(ApplianceError):
+    """Of a job that is of no use without speakers; every other one keeps its text, with a warning of the same code."""
+
+    code = "diarization_failed"
+    status = 500
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The speakers could not be told apart: {reason}", "Try again, or ask for a result that does not name the speakers."
+        )
+
+
 class DeviceOutOfMemory(ApplianceError):
     code = "device_out_of_memory"
     status = 503

@@ -38,6 +38,7 @@ class Ask(Value, frozen=True):
     callback_url: str | None = None
     privacy: Privacy | None = None
     known_voices: tuple[KnownVoice, ...] = ()
+    needs_speakers: bool = False  # as in `Submission`
     response_format: str = "json"
 
 
@@ -117,6 +118,7 @@ def _submission(request: ApiRequest, services: Services, ask: Ask, upload: Uploa
         callback_url=ask.callback_url,
         privacy=ask.privacy,
         known_voices=ask.known_voices,
+        needs_speakers=ask.needs_speakers,
     )
 
 

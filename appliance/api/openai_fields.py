@@ -12,7 +12,7 @@ import msgspec
 from appliance.api.fields import MAX_PROMPT_CHARS, Fields
 from appliance.api.intake import Ask
 from appliance.api.services import Services
-from appliance.api.site_models import check_capabilities, resolve_model
+from appliance.api.site_models import check_capabilities, check_diarization, resolve_model
 from appliance.catalogue import Model
 from appliance.domain import Task, TranscribeOptions, Value
 from appliance.errors import InvalidField, NotAvailable, UnknownField
@@ -71,10 +71,13 @@ def parse_transcription(fields: Fields, services: Services) -> OpenAiAsk:
     response_format = fields.choice("response_format", TRANSCRIPTION_FORMATS) or "json"
     options = read_options(fields, model, "transcribe", response_format)
     check_capabilities(model, options)
+    if options.diarize:
+        check_diarization(services, "response_format", response_format)
     ask = OpenAiAsk(
         options=options,
         models=(model.id,),
         known_voices=read_known_speakers(fields, response_format),
+        needs_speakers=options.diarize,
         response_format=response_format,
         granularities=read_granularities(fields, response_format),
         logprobs=read_logprobs(fields, response_format),

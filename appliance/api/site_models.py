@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from appliance.api.services import Services
-from appliance.catalogue import Model
+from appliance.catalogue import Model, State
 from appliance.domain import TranscribeOptions
 from appliance.engine.pool import WorkerState, WorkerStatus
 from appliance.engine.protocol import Role
@@ -30,6 +30,14 @@ def check_capabilities(model: Model, options: TranscribeOptions) -> None:
         raise NotAvailable("task", f"the model '{model.id}' cannot translate", "Use a multilingual model.")
     if options.word_timestamps and not model.word_timestamps:
         raise NotAvailable("word_timestamps", f"the model '{model.id}' gives no word times")
+
+
+def check_diarization(services: Services, field: str, value: str) -> None:
+    """Raises `NotAvailable` where the model is not installed that tells speakers apart, which this value of the field needs."""
+    model_id = services.settings.diarization_model
+    if services.shelf.state(model_id) is State.ABSENT:
+        hint = f"An administrator should run 'appliance models fetch {model_id}'."
+        raise NotAvailable(field, f"'{value}' needs the model '{model_id}', which is not installed", hint)
 
 
 def is_loaded(services: Services, model_id: str) -> bool:

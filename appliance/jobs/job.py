@@ -30,6 +30,7 @@ class Submission(Value, frozen=True):
     privacy: Privacy | None = None  # set when options.private is
     sender: str = ""  # owner id of whoever sent it; empty: its owner
     known_voices: tuple[KnownVoice, ...] = ()  # looked for among the speakers, where they are told apart
+    needs_speakers: bool = False  # the result has no room for a warning: where diarization fails, so does the job
 
 
 class Job:

@@ -261,6 +261,8 @@ class Jobs:
         by_id = {model.id: model for model in models}
         for model_id in by_id:
             self._shelf.path(model_id)  # a damaged one is refused now, not after the wait
+        if submission.needs_speakers:
+            self._shelf.path(settings.diarization_model)
         return tuple(by_id.values())
 
     async def _admit(self, submission: Submission, models: tuple[Model, ...]) -> Job:
@@ -423,6 +425,7 @@ class Jobs:
             describe=lambda recording: self._describe(run, recording),
             private=_private_job(run),
             known_voices=submission.known_voices,
+            needs_speakers=submission.needs_speakers,
         )
         assignment.show()
         heard = await self._runner.run(assignment)

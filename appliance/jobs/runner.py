@@ -1,7 +1,8 @@
 """One recording from upload to transcript: decode, then recognition beside diarization, then speakers. Saving is left to `jobs.py`.
 
 Knows the rules for dying workers: recognition is repeated, from the third time on alone, and given up after the third
-death; diarization is repeated alone and given up after its second, and the transcript is kept without speakers.
+death; diarization is repeated alone and given up after its second, and the transcript is kept without speakers, unless it is of
+no use without them.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from appliance.engine.protocol import (
     Sealed,
     VoiceSample,
 )
-from appliance.errors import ApplianceError, DeviceOutOfMemory, InvalidField, MemoryFull, WorkerCrashed
+from appliance.errors import ApplianceError, DeviceOutOfMemory, DiarizationFailed, InvalidField, MemoryFull, WorkerCrashed
 from appliance.jobs.feed import Feed
 from appliance.jobs.known_voices import KnownVoice, read_samples
 from appliance.jobs.private import Joiner, PrivateJob, PrivateResult, join_order, start_joiner
@@ -88,6 +89,7 @@ class Assignment:
     describe: Callable[[Recording], Awaitable[None]]  # called once the recording is decoded
     private: PrivateJob | None = None
     known_voices: tuple[KnownVoice, ...] = ()
+    needs_speakers: bool = False
     deaths: int = 0  # of workers that were recognising this
     detect_s: float | None = None  # voice detection, of all models together
     _heard_at: float | None = None  # first news of the recognition that runs now
@@ -321,7 +323,10 @@ class Runner:
                 return heard
 
     async def _diarize(self, job: Assignment, pcm: Pcm, voices: tuple[VoiceSample, ...]) -> Diarized:
-        """Whatever goes wrong here, the words are kept; only what was asked wrongly is refused (`InvalidField`)."""
+        """Whatever goes wrong here, the words are kept. Raises `InvalidField` for what was asked wrongly.
+
+        Raises `DiarizationFailed` where words without speakers are no result.
+        """
         begun = time.monotonic()
         try:
             found = await self._diarize_again(job, pcm, voices)
@@ -336,6 +341,8 @@ class Runner:
         else:
             self._speeds.learn_diarize(job.diarization_s(begun), pcm.layout.duration)
             reason = ""
+        if found is None and job.needs_speakers:
+            raise DiarizationFailed(reason)
         job.meter.diarizing(1.0)
         job.show()
         return Diarized(found, time.monotonic() - begun, reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +17,8 @@ from openai import OpenAI
 from appliance.api.openai_answers import speakers_called, word_logprobs
 from appliance.domain import Speaker, Transcript, Word
 from appliance.engine.protocol import OnEvent, RecognizeRequest, SegmentsDecided
-from tests.api.conftest import Api, tone
+from appliance.errors import WorkerCrashed
+from tests.api.conftest import Api, settings_for, start, tone
 from tests.api.standins import HOLD, sentence
 
 TEXT = "Good morning. Who is there?"
@@ -167,6 +169,42 @@ def test_a_known_speaker_is_called_by_name(api: Api, ai: OpenAI, wav: bytes) -> 
     (voice,) = api.pool.diarizations[0].voices
     assert voice.name == "Ada"
     assert len(voice.pcm) == 2 * 16_000 * 2, "two seconds of int16 at 16 kHz"
+
+
+def test_without_the_model_that_tells_speakers_apart_diarized_json_is_refused(tmp_path: Path, wav: bytes) -> None:
+    server, api = start(settings_for(tmp_path), "whisper-base")
+    try:
+        with api.client() as client:
+            answers = [
+                send(client, wav, response_format="diarized_json", **more)
+                for more in ({}, {"known_speaker_names": "Ada", "known_speaker_references": as_data_url(wav)})
+            ]
+            assert send(client, wav, response_format="json", model="gpt-4o-transcribe-diarize").json()["text"] == TEXT
+    finally:
+        server.stop()
+    for answer in answers:
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert (error["param"], error["code"]) == ("response_format", "not_available")
+        assert "appliance models fetch speaker-diarization" in error["message"]
+    assert len(api.pool.requests) == 1
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_speakers_that_cannot_be_told_apart_are_an_error_and_nobody_called_a(
+    api: Api, client: httpx.Client, wav: bytes, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    async def diarize(*_: Any, **__: Any) -> Any:
+        raise WorkerCrashed(2)
+
+    monkeypatch.setattr(api.pool, "diarize", diarize)
+    answer = send(client, wav, response_format="diarized_json", stream=stream)
+    assert '"code":"diarization_failed"' in answer.text.replace(" ", "")
+    assert "transcript.text.segment" not in answer.text
+    assert "transcript.text.done" not in answer.text
+    assert (answer.status_code == 200) == (stream == "true")
+    native = client.post("/v1/transcribe", files={"file": ("a.wav", wav)}, data={"diarize": "true"}).json()
+    assert (native["text"], [warning["code"] for warning in native["warnings"]]) == (TEXT, ["diarization_failed"])
 
 
 @pytest.mark.parametrize("sample", [b"RIFF and nothing more", bytes(9)])

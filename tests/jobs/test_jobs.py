@@ -15,12 +15,14 @@ from appliance.engine.protocol import Role
 from appliance.errors import (
     ApplianceError,
     Cancelled,
+    DiarizationFailed,
     DiskFull,
     Draining,
     IdempotencyMismatch,
     Interrupted,
     LanguageUnsupported,
     MemoryFull,
+    ModelNotInstalled,
     NotMedia,
     QueueFull,
     StoreBusy,
@@ -145,6 +147,18 @@ def test_a_transcript_survives_diarization_that_fails(tmp_path: Path, script: di
             assert transcript is not None
             assert transcript.text.startswith("fake")
             assert [warning.code for warning in transcript.warnings] == ["diarization_failed"]
+
+    run(test())
+
+
+def test_a_result_that_needs_speakers_is_refused_without_their_model_and_fails_where_that_fails(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with bench(tmp_path) as b:
+            b.model()
+            with pytest.raises(ModelNotInstalled):
+                await b.submit(diarize=True, needs_speakers=True)
+            b.model("speaker-diarization", misfortune="error")
+            await failure_of(b, await b.submit(diarize=True, needs_speakers=True), DiarizationFailed)
 
     run(test())
 
