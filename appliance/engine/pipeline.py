@@ -37,6 +37,7 @@ _MODELS_KEPT = 2
 _DETECT_SHARE = 0.05  # of a job's time, that the voice detector takes
 _POLL_S = 0.25  # how often a waiting job asks whether it is still wanted
 _GAP_EDGE_S = 0.3
+_WORTH_ANOTHER = 0.8  # of a window: what is shorter is heard in another way
 _NO_TEXT = -9.0  # a score below any text's
 _TRY_WINDOWS = 3  # a longer recording has votes enough
 
@@ -175,9 +176,10 @@ class _WindowWork:
 class _Gap:
     """Speech without words, decoded again as its own window."""
 
-    def __init__(self, owner: _WindowWork, span: Span) -> None:
+    def __init__(self, owner: _WindowWork, span: Span, window: Window) -> None:
         self.owner = owner
         self.span = span
+        self.window = window
 
 
 class _Channel:
@@ -342,7 +344,7 @@ class _Job:
     def _take_window(self, item: _WindowWork, decoded: DecodedWindow) -> None:
         item.attempts.append(decoded)
         verdict = guard.judge(decoded, item.channel.voice)
-        if verdict is guard.Verdict.RETRY and len(item.attempts) == 1 and self._is_language_open(item):
+        if verdict is guard.Verdict.RETRY and decoded.window.language is None and self._is_language_open(item):
             item.settled = False  # other languages are tried before other temperatures
         elif verdict is guard.Verdict.RETRY:
             following = guard.next_temperature(decoded.temperature, self._options.temperature)
@@ -361,24 +363,27 @@ class _Job:
         item.cautions = list(reviewed.cautions)
         spans = [s for s in item.channel.voice.spans if s.end > item.window.start and s.start < item.window.end]
         inside = [Span(start=max(s.start, item.window.start), end=min(s.end, item.window.end)) for s in spans]
-        for gap in guard.gaps(inside, item.segments):
-            window = _gap_window(gap, item, decoded.language)
-            # A gap as large as its window was just decoded, and a second time would say the same.
-            if window.end - window.start < 0.8 * (item.window.end - item.window.start):
-                item.gaps_open += 1
-                self._submit((_Gap(item, gap), window), temperature=0.0)
-            else:
-                item.cautions.append(_without_words(gap))
-        item.final = item.gaps_open == 0
+        self._fill_gaps(item, inside, msgspec.structs.replace(item.window, language=decoded.language))
 
     def _take_gap(self, gap: _Gap, decoded: DecodedWindow) -> None:
         item = gap.owner
-        before = item.segments
-        if guard.is_believable(decoded, item.channel.voice):
-            item.segments = words.insert(before, self._review(item, decoded).kept, gap.span)
-        if item.segments == before:
-            item.cautions.append(_without_words(gap.span))
         item.gaps_open -= 1
+        if guard.is_believable(decoded, item.channel.voice):
+            item.segments = words.insert(item.segments, self._review(item, decoded).kept, gap.span)
+        self._fill_gaps(item, [gap.span], gap.window)
+
+    def _fill_gaps(self, item: _WindowWork, spans: Sequence[Span], decoded: Window) -> None:
+        """Decode again what still has no words in these stretches of what was just decoded.
+
+        A gap nearly as large as that would say the same once more: it is told. So windows shrink, and this ends.
+        """
+        for span in guard.gaps(spans, item.segments):
+            window = _gap_window(span, decoded)
+            if window.end - window.start < _WORTH_ANOTHER * (decoded.end - decoded.start):
+                item.gaps_open += 1
+                self._submit((_Gap(item, span, window), window), temperature=0.0)
+            else:
+                item.cautions.append(_without_words(span))
         item.final = item.gaps_open == 0
 
     def _review(self, item: _WindowWork, decoded: DecodedWindow) -> guard.Reviewed:
@@ -564,10 +569,10 @@ def _hints(options: TranscribeOptions) -> tuple[str, ...]:
     return (*options.hotwords, ", ".join(options.hotwords), *([options.initial_prompt] if options.initial_prompt else []))
 
 
-def _gap_window(gap: Span, item: _WindowWork, code: str) -> Window:
-    """The gap with a little around it, inside its window."""
-    return Window(
-        start=max(gap.start - _GAP_EDGE_S, item.window.start), end=min(gap.end + _GAP_EDGE_S, item.window.end), language=code
+def _gap_window(gap: Span, around: Window) -> Window:
+    """The gap with a little around it, inside the window that it was found in, and in its language."""
+    return msgspec.structs.replace(
+        around, start=max(gap.start - _GAP_EDGE_S, around.start), end=min(gap.end + _GAP_EDGE_S, around.end)
     )
 
 

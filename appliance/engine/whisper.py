@@ -189,11 +189,12 @@ class WhisperModel:
         options = tasks[0].options
         longest_s = max(len(task.samples) for task in tasks) / SAMPLE_RATE_HZ
         prompt_length = len(options.prompt) + 5
+        most = 60 + int(_TOKENS_PER_S * longest_s)  # of new text: half of `max_length`, or what the prompt leaves of it
         search: dict[str, Any] = {"beam_size": BEAM_SIZE}
         if options.temperature > 0:
             search = {"beam_size": 1, "num_hypotheses": BEST_OF, "sampling_topk": 0, "sampling_temperature": options.temperature}
         return search | {
-            "max_length": min(MAX_TOKENS, prompt_length + 60 + int(_TOKENS_PER_S * longest_s)),
+            "max_length": min(MAX_TOKENS, max(2 * most, prompt_length + most)),
             "length_penalty": LENGTH_PENALTY,
             "return_scores": True,
             "return_no_speech_prob": True,

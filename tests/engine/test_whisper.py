@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 import pytest
 
@@ -96,6 +97,21 @@ def test_how_sure_the_model_is_does_not_hang_on_the_length_penalty(english: Whis
     assert ours.segments[0].text == plain.segments[0].text
     assert ours.avg_logprob == pytest.approx(plain.avg_logprob, abs=1e-4)
     assert -1.0 < ours.avg_logprob < 0.0
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("prompt", [(), tuple(range(100, 150))], ids=["no prompt", "a prompt"])
+def test_a_short_window_has_room_for_the_densest_script(
+    english: WhisperModel, monkeypatch: pytest.MonkeyPatch, prompt: tuple[int, ...]
+) -> None:
+    """Malayalam needs two tokens and more per character. Here the model may not end, and so shows how far it may go."""
+    end_of_text = english.tokenizer("transcribe", "en").eot
+    monkeypatch.setattr(english, "_suppressed", [*english._suppressed, end_of_text])
+    samples = read_samples(shared("librispeech_test-other/1998-15444-0001.flac"))[: 3 * SAMPLE_RATE_HZ]
+    task = WhisperTask(english, Window(start=0.0, end=3.0), samples, DecodeOptions(prompt=prompt))
+    encoded = english._model.encode(ctranslate2.StorageView.from_array(task.prepare()[None]))
+    (draft,) = english._generate(encoded, [task], [{}])
+    assert 120 <= len(draft.tokens) <= 224
 
 
 @pytest.mark.engine
