@@ -58,7 +58,7 @@ NATIVE_FIELDS: dict[str, Schema] = {
     "private": _flag("Only your browser can read the text: docs/private-transcripts.md. Not on `/v1/transcribe`."),
     "hide_name": _flag("With `private`: the file's name is not stored either."),
     "seal_to": _text("With `private`: a P-256 public key (base64url, 65 bytes); the result is sealed to it."),
-    "callback_url": _text("Told when the transcript ends; only targets the administrator allows."),
+    "callback_url": _text("Told when the transcript ends; only targets the administrator allows, and none that has answered 410."),
     "response_format": _text("Which document stands beside the text.", "json", "verbose_json", "text", "srt", "vtt"),
 }
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "keys": "Who may call the API.",
     "licence": "What the licence allows, until when, and a new one.",
     "trust": "The certificate of this appliance, and who vouches for it.",
+    "webhooks": "Targets that answered 410 Gone: list them, and switch one on again.",
     "audit": "What was done here, by whom and when: export it, and check that nobody changed it.",
     "backup": "Encrypted backups: make, check and restore them.",
     "decrypt": "Open the envelope of a private transcript, with its password.",

@@ -32,6 +32,7 @@ from appliance.errors import (
     Draining,
     IdempotencyMismatch,
     Interrupted,
+    InvalidField,
     MemoryFull,
     NotAvailable,
     NotFound,
@@ -168,7 +169,8 @@ class Jobs:
         """Accept a recording, or give the job that the same Idempotency-Key already has.
 
         The upload is taken over, also when this raises: `QueueFull`, `Draining`, `UnknownModel`, `ModelNotInstalled`,
-        `ModelDamaged`, `DeviceUnavailable`, `IdempotencyMismatch`, `NotAvailable`, `DiskFull`, `LicenceRefusal`.
+        `ModelDamaged`, `DeviceUnavailable`, `IdempotencyMismatch`, `InvalidField`, `NotAvailable`, `DiskFull`,
+        `LicenceRefusal`.
         """
         admission = self._spawn(self._take_over(submission))
         try:
@@ -274,6 +276,7 @@ class Jobs:
         record = await self._find_stored(submission, fingerprint)
         if record is None:
             self._check_open()
+            await self._check_hook(submission.callback_url)
             record, created = await self._record(submission, models, fingerprint)
             if created:
                 return self._enqueue(_Run(Job(record, keep=record.id > 0), submission, models, self._speeds, fingerprint))
@@ -289,6 +292,17 @@ class Jobs:
         self._pool.check_usable()
         if len(self._line) >= self._settings.max_waiting_jobs:
             raise QueueFull(len(self._line), self.retry_after_s())
+
+    async def _check_hook(self, url: str | None) -> None:
+        """Raises `InvalidField` for a target that is switched off: nobody would be told of the end."""
+        at = await self._store.webhooks.switched_off_at(url) if self._store and url else None
+        if at is not None:
+            raise InvalidField(
+                "callback_url",
+                f"points to a target that answered 410 on {at:%Y-%m-%d %H:%M} (UTC) and is told nothing since then",
+                "Send it without, or with another address. When the target works again, an administrator switches it on with "
+                "'appliance webhooks allow URL'.",
+            )
 
     def _under_same_key(self, submission: Submission, fingerprint: str) -> Job | None:
         key = submission.idempotency_key

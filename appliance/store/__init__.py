@@ -4,7 +4,7 @@ import appliance.store.sqlite  # noqa: F401  # first, and for what importing it 
 from appliance.store.alone import held_alone
 from appliance.store.audit import Audit
 from appliance.store.chain import ChainName, Entry, Head, Verified, verify
-from appliance.store.deliveries import Deliveries, Delivery
+from appliance.store.deliveries import Deliveries, Delivery, SwitchedOff
 from appliance.store.edits import Revision, SegmentEdit, TranscriptEdit
 from appliance.store.envelopes import Envelopes, PrivateState
 from appliance.store.glance import Glance, glance
@@ -79,6 +79,7 @@ __all__ = [
     "Snippet",
     "Standing",
     "Store",
+    "SwitchedOff",
     "Tombstone",
     "TranscriptEdit",
     "Transcripts",

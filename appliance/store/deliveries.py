@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from appliance.domain import JobState, Value
+from appliance.errors import InvalidField
 from appliance.store.database import first, rows
 from appliance.store.rows import Row, now, read_time, time_text
 from appliance.store.threads import Readers, Writer
@@ -27,6 +28,13 @@ class Delivery(Value, frozen=True):
     created_at: datetime
     attempts: int  # made so far
     next_attempt_at: datetime
+
+
+class SwitchedOff(Value, frozen=True):
+    """A target that answered 410 Gone."""
+
+    url: str
+    at: datetime
 
 
 class Deliveries:
@@ -56,6 +64,18 @@ class Deliveries:
         """The target answered 410 Gone: forget all that is queued for it, and queue nothing for it again."""
         await self._writer.run(lambda db: _switch_off(db, url))
 
+    async def switched_off(self) -> tuple[SwitchedOff, ...]:
+        """Those that get nothing any more, by address."""
+        return await self._readers.run(_switched_off)
+
+    async def switched_off_at(self, url: str) -> datetime | None:
+        """When this very address answered 410; None: it may be sent to."""
+        return next((target.at for target in await self.switched_off() if target.url == url), None)
+
+    async def allow(self, url: str) -> None:
+        """Switch it on again, for what ends from now on. Raises `InvalidField` when it is not switched off."""
+        await self._writer.run(lambda db: _allow(db, url))
+
 
 def queue_delivery(db: Database, transcript_id: int, state: JobState) -> None:
     """Part of the transaction that ends a transcript: tell its `callback_url`, if it has one that is not switched off."""
@@ -84,6 +104,16 @@ def _due(db: Database, at: datetime, limit: int) -> list[Row]:
 def _switch_off(db: Database, url: str) -> None:
     db.conn.execute("INSERT OR IGNORE INTO switched_off_hooks (url, switched_off_at) VALUES (?, ?)", (url, time_text(now())))
     db.conn.execute("DELETE FROM deliveries WHERE url = ?", (url,))
+
+
+def _switched_off(db: Database) -> tuple[SwitchedOff, ...]:
+    found = rows(db, "SELECT url, switched_off_at FROM switched_off_hooks ORDER BY url")
+    return tuple(SwitchedOff(row["url"], datetime.fromisoformat(row["switched_off_at"])) for row in found)
+
+
+def _allow(db: Database, url: str) -> None:
+    if not db.conn.execute("DELETE FROM switched_off_hooks WHERE url = ?", (url,)).rowcount:
+        raise InvalidField("url", "is not switched off", "'appliance webhooks list' shows the targets that are.")
 
 
 def _read(row: Row) -> Delivery:

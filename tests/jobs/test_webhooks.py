@@ -146,9 +146,31 @@ def test_410_switches_the_target_off(tmp_path: Path) -> None:
                 await ended_job(b, f"{address}/hook")
                 await receiver.wait()
                 await queue_empties(b)
+                with pytest.raises(InvalidField, match=f"answered 410 on {datetime.now(UTC):%Y-%m-}") as refused:
+                    await ended_job(b, f"{address}/hook")
+                assert (refused.value.status, refused.value.param) == (422, "callback_url")
+                assert "appliance webhooks allow" in refused.value.hint
+                assert b.budget.used_bytes == 0
+                assert len(receiver.requests) == 1
+                await b.store.webhooks.allow(f"{address}/hook")
                 await ended_job(b, f"{address}/hook")
-                assert await b.store.webhooks.next_due_at() is None
-            assert len(receiver.requests) == 1
+                await receiver.wait()
+
+    run(test())
+
+
+@pytest.mark.slow
+def test_a_repetition_is_answered_although_its_target_is_switched_off(tmp_path: Path) -> None:
+    async def test() -> None:
+        with receiving(410) as (receiver, address):
+            async with hooked(tmp_path, address) as b:
+                b.model()
+                more = {"callback_url": f"{address}/hook", "idempotency_key": "k"}
+                first = await b.submit(**more)
+                await b.jobs.wait(first)
+                await receiver.wait()
+                await queue_empties(b)
+                assert (await b.submit(**more)).id == first.id
 
     run(test())
 

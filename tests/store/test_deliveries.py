@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance.domain import Failure, JobState
-from appliance.store import UNLIMITED, Store
+from appliance.errors import InvalidField
+from appliance.store import UNLIMITED, Store, SwitchedOff
 from tests.store.samples import new_transcript, save
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,22 @@ async def test_a_target_that_is_gone_gets_nothing_more(store: Store) -> None:
     await store.webhooks.switch_off(URL)
     await save(store, ["x"], new_transcript(callback_url=URL))
     assert [delivery.url for delivery in await store.webhooks.due(LATER)] == [URL + "/other"]
+
+
+async def test_a_target_is_switched_on_again_for_what_ends_from_then_on(store: Store) -> None:
+    await store.webhooks.switch_off(URL)
+    at = await store.webhooks.switched_off_at(URL)
+    assert at is not None
+    assert await store.webhooks.switched_off() == (SwitchedOff(URL, at),)
+    assert await store.webhooks.switched_off_at(URL + "/other") is None
+    await save(store, ["x"], new_transcript(callback_url=URL))
+    await store.webhooks.allow(URL)
+    assert await store.webhooks.switched_off() == ()
+    assert await store.webhooks.due(LATER) == ()
+    await save(store, ["x"], new_transcript(callback_url=URL))
+    assert [delivery.url for delivery in await store.webhooks.due(LATER)] == [URL]
+    with pytest.raises(InvalidField, match="not switched off"):
+        await store.webhooks.allow(URL)
 
 
 async def test_nothing_is_told_about_an_erased_transcript(store: Store) -> None:
