@@ -62,10 +62,14 @@ class Cue(Value, frozen=True):
 def parse_profile(text: str) -> SubtitleProfile:
     """A profile by name, by numbers, or both: `mobile,max_lines=1`. Raises `InvalidField`."""
     profile = PROFILES["default"]
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for index, part in enumerate(filter(None, (part.strip() for part in text.split(",")))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if equals:
             profile = msgspec.structs.replace(profile, name="custom", **{name: _number(name, value)})
+        elif index:
+            raise InvalidField(
+                "profile", f"has '{name}' after something else", "One name may come, and it comes first: mobile,max_lines=1."
+            )
         elif name in PROFILES:
             profile = PROFILES[name]
         else:

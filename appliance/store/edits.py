@@ -82,7 +82,7 @@ def edit_segment(db: Database, row: Row, n: int, edit: SegmentEdit, *, actor: st
         before = msgspec.structs.replace(before, speakers=_add_speaker(db, row, edit.speaker))
         segment = _assign(segment, edit.speaker)
     if edit.text is not None:
-        segment = _rewrite(segment, edit.text)
+        segment = _rewrite(segment, edit.text, timed=read_options(row["options"]).word_timestamps)
     db.conn.execute(
         f"UPDATE segments SET text = ?, speaker = ?, words = ? WHERE {ONE_SEGMENT}",  # noqa: S608
         (segment.text, segment.speaker, pack_words(segment.words), row["id"], n),
@@ -159,9 +159,9 @@ def _assign(segment: Segment, speaker: str | None) -> Segment:
     return msgspec.structs.replace(segment, speaker=speaker, words=words)
 
 
-def _rewrite(segment: Segment, text: str) -> Segment:
+def _rewrite(segment: Segment, text: str, *, timed: bool) -> Segment:
     text = " ".join(_checked("text", text, MAX_SEGMENT_CHARS).split())
-    return msgspec.structs.replace(segment, text=text, words=retime(segment, text))
+    return msgspec.structs.replace(segment, text=text, words=retime(segment, text, timed=timed))
 
 
 def _checked(field: str, text: str, limit: int) -> str:

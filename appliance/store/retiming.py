@@ -17,9 +17,12 @@ Piece = tuple[str, bool]
 """Text of a word, and whether a space stands before it."""
 
 
-def retime(segment: Segment, text: str) -> tuple[Word, ...]:
-    """The words of `text` with times inside the segment; none when the segment had none."""
-    if not segment.words:
+def retime(segment: Segment, text: str, *, timed: bool = True) -> tuple[Word, ...]:
+    """The words of `text` with times inside the segment; none when its words had none.
+
+    `timed`: words of this transcript have times, so that a segment which was emptied gets them anew.
+    """
+    if not segment.words and (segment.text or not timed):
         return ()
     old, new = segment.words, split_words(text, segment.words)
     matcher = SequenceMatcher(None, [word.text for word in old], [piece[0] for piece in new], autojunk=False)

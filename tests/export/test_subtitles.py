@@ -231,6 +231,8 @@ def test_a_profile_is_named_or_given_in_numbers() -> None:
         "max_lines=1.5",
         "max_lines=x",
         "name=x",
+        "max_lines=1,mobile",
+        "mobile,broadcast",
         "gap_s=nan",
         "min_duration_s=5,max_duration_s=2",
     ],

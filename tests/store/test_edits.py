@@ -146,3 +146,6 @@ async def test_a_segment_can_be_emptied_and_belong_to_nobody(store: Store) -> No
     assert record.transcript
     emptied = msgspec.structs.replace(record.transcript.segments[0], text="", words=(), speaker=None)
     assert edited.transcript.segments[0] == emptied
+    again = await store.transcripts.edit_segment(record.id, UNLIMITED, 1, 0, SegmentEdit(text="one more"))
+    assert again.transcript
+    assert [word.text for word in again.transcript.segments[0].words] == ["one", "more"]
