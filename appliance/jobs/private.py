@@ -11,8 +11,8 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -87,8 +87,7 @@ class Joiner:
                     answer = await self._child.stdout.readline()
                     await self._child.wait()
             finally:
-                await asyncio.shield(_end(self._child))  # closes the pipe, and so ends the filling
-                await asyncio.wait({filling})
+                await _surely(_end(self._child, filling))
             if self._child.returncode or not answer or filling.exception():
                 raise WorkerCrashed(1)
             result.language = msgspec.json.decode(answer, type=Joined).language
@@ -112,8 +111,11 @@ async def start_joiner() -> AsyncIterator[Joiner]:
     try:
         yield Joiner(child, read_fd, await _public_key(child))
     finally:
-        await asyncio.shield(_end(child))
-        os.close(read_fd)
+        try:
+            if child.returncode is None:  # after a join a cancel would lose its result here
+                await _surely(_end(child))
+        finally:
+            os.close(read_fd)
 
 
 async def _spawn(write_fd: int) -> asyncio.subprocess.Process:
@@ -133,11 +135,26 @@ async def _public_key(child: asyncio.subprocess.Process) -> bytes:
         raise WorkerCrashed(1) from error
 
 
-async def _end(child: asyncio.subprocess.Process) -> None:
+async def _end(child: asyncio.subprocess.Process, filling: asyncio.Task[None] | None = None) -> None:
     if child.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         await child.wait()
+    if filling:  # the child's end closed the pipe
+        await asyncio.wait({filling})
+
+
+async def _surely(ending: Coroutine[Any, Any, None]) -> None:
+    """Wait for what ends in a moment, however often this is cancelled meanwhile; that is told afterwards."""
+    task, cancelled = asyncio.create_task(ending), None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+    task.result()
 
 
 def join_order(
@@ -187,6 +204,10 @@ class PrivateResult:
             for offset in range(0, self.size_bytes, _CHUNK_BYTES):
                 os.pwrite(fd, _NOTHING[: self.size_bytes - offset], offset)
             os.close(fd)
+
+    def __del__(self) -> None:
+        """A job that is cancelled when its result was just made has nobody left who would wipe it."""
+        self.wipe()
 
 
 class HeldResults:
