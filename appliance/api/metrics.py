@@ -145,6 +145,7 @@ def of_jobs(jobs: JobsSnapshot) -> Iterator[Metric]:
     for stage, seconds in jobs.stage_s.items():
         stages.add_metric([stage.value], seconds)
     yield stages
+    yield counter("audio_received_seconds", "Seconds of audio that were decoded, whatever became of them.", jobs.received_s)
     yield counter("audio_seconds", "Seconds of audio in completed recordings.", jobs.audio_s)
     yield counter("work_seconds", "Seconds from decoding to saved, of completed recordings.", jobs.work_s)
     if jobs.audio_s:

@@ -84,7 +84,8 @@ class _Run:
         self.accepted_at = time.monotonic()
         self.started_at: float | None = None
         self.work: asyncio.Task[Heard] | None = None
-        self.ending: ApplianceError = Cancelled()  # why its work is cancelled, if it is
+        self.ending: ApplianceError | None = None  # why it is ended early, once that has begun
+        self.callers = 1  # who submitted it, all under one Idempotency-Key, and have not left
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -168,6 +169,7 @@ class Jobs:
     async def submit(self, submission: Submission) -> Job:
         """Accept a recording, or give the job that the same Idempotency-Key already has.
 
+        Whoever does not wait for it any more says so with `leave`.
         The upload is taken over, also when this raises: `QueueFull`, `Draining`, `UnknownModel`, `ModelNotInstalled`,
         `ModelDamaged`, `DeviceUnavailable`, `IdempotencyMismatch`, `InvalidField`, `NotAvailable`, `DiskFull`,
         `LicenceRefusal`.
@@ -222,6 +224,15 @@ class Jobs:
         if run := self._runs.get(job.id):
             await self._end_early(run, Cancelled())
 
+    async def leave(self, job: Job) -> None:
+        """A caller does not wait any more: where nobody else can fetch the result, the last one's leaving cancels the job."""
+        run = self._runs.get(job.id)
+        if run is None or job.keep:
+            return
+        run.callers -= 1
+        if run.callers == 0:
+            await self._end_early(run, Cancelled())
+
     async def cancel_of(self, owner: str) -> None:
         """As `cancel`, of all jobs that belong to this owner."""
         await asyncio.gather(*(self.cancel(run.job) for run in tuple(self._runs.values()) if run.job.owner == owner))
@@ -245,16 +256,19 @@ class Jobs:
             if submission.callback_url is not None:
                 check_target(submission.callback_url, self._settings.webhook_targets)
             models = await asyncio.to_thread(self._models, submission)
-            async with self._door:  # two uploads with one key come one after the other
-                return await self._admit(submission, models)
+            while True:
+                async with self._door:  # two uploads with one key come one after the other
+                    ending = self._ending_under_same_key(submission)
+                    if ending is None:
+                        return await self._admit(submission, models)
+                await ending.ended.wait()
         except BaseException:
             submission.upload.close()
             raise
 
     def _without_caller(self, admission: asyncio.Task[Job]) -> None:
-        """A job that is kept runs on; one whose result nobody can fetch does not."""
-        if not admission.cancelled() and not admission.exception() and not admission.result().keep:
-            self._spawn(self.cancel(admission.result()))
+        if not admission.cancelled() and not admission.exception():
+            self._spawn(self.leave(admission.result()))
 
     def _models(self, submission: Submission) -> tuple[Model, ...]:
         settings = self._settings
@@ -304,14 +318,23 @@ class Jobs:
                 "'appliance webhooks allow URL'.",
             )
 
+    def _ending_under_same_key(self, submission: Submission) -> Job | None:
+        """A job that is being cancelled already: its key is free again once it has ended."""
+        run = self._run_of(submission)
+        return run.job if run and run.ending else None
+
     def _under_same_key(self, submission: Submission, fingerprint: str) -> Job | None:
-        key = submission.idempotency_key
-        run = None if key is None else self._keys.get((submission.owner, key))
+        run = self._run_of(submission)
         if run is None:
             return None
         if run.fingerprint != fingerprint:
             raise IdempotencyMismatch
+        run.callers += 1
         return run.job
+
+    def _run_of(self, submission: Submission) -> _Run | None:
+        key = submission.idempotency_key
+        return None if key is None else self._keys.get((submission.owner, key))
 
     async def _find_stored(self, submission: Submission, fingerprint: str) -> TranscriptRecord | None:
         """What the same Idempotency-Key was given earlier, and is kept. Raises `IdempotencyMismatch`."""
@@ -449,6 +472,7 @@ class Jobs:
 
     async def _describe(self, run: _Run, recording: Recording) -> None:
         job, privacy = run.job, run.submission.privacy
+        self._totals.receive(recording.duration or 0.0)
         recording = visible_recording(recording, privacy) if privacy else recording
         job.record = replace(job.record, recording=recording)
         if self._store and job.keep:
@@ -458,11 +482,11 @@ class Jobs:
     # --- endings ------------------------------------------------------------------------------------------------------
 
     async def _end_early(self, run: _Run, why: ApplianceError) -> None:
+        run.ending = why
         if run in self._line:
             self._line.leave(run)
             await asyncio.shield(self._spawn(self._finish(run, why)))  # the caller may leave
             return
-        run.ending = why
         if run.work:
             run.work.cancel()
         await run.job.ended.wait()
@@ -610,7 +634,7 @@ def _private_job(run: _Run) -> PrivateJob | None:
 
 def _outcome(work: asyncio.Task[Heard], run: _Run) -> Heard | ApplianceError:
     if work.cancelled():
-        return run.ending
+        return run.ending or Cancelled()
     error = work.exception()
     if error is None:
         return work.result()

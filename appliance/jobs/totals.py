@@ -17,6 +17,7 @@ class JobsSnapshot(Value, frozen=True):
     draining: bool
     ended: dict[JobState, int]
     stage_s: dict[Stage, float]  # of completed jobs
+    received_s: float  # of audio that was decoded, whatever became of it
     audio_s: float  # of completed jobs
     work_s: float  # from decoding to saved, of completed jobs
 
@@ -25,8 +26,13 @@ class Totals:
     def __init__(self) -> None:
         self._ended: Counter[JobState] = Counter()
         self._stage_s = dict.fromkeys(Stage, 0.0)
+        self._received_s = 0.0
         self._audio_s = 0.0
         self._work_s = 0.0
+
+    def receive(self, audio_s: float) -> None:
+        """A recording was decoded."""
+        self._received_s += audio_s
 
     def count(self, state: JobState, timings: Timings | None) -> None:
         """A job ended; `timings` only when it was completed."""
@@ -46,6 +52,7 @@ class Totals:
             draining=draining,
             ended={state: self._ended[state] for state in JobState if state.is_final},
             stage_s=dict(self._stage_s),
+            received_s=self._received_s,
             audio_s=self._audio_s,
             work_s=self._work_s,
         )

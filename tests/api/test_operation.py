@@ -101,6 +101,7 @@ def test_metrics_can_be_read_and_name_nobody(api: Api, client: httpx.Client, adm
         "appliance_jobs_running",
         "appliance_oldest_queued_job_seconds",
         "appliance_jobs_ended",
+        "appliance_audio_received_seconds",
         "appliance_audio_seconds",
         "appliance_work_seconds",
         "appliance_real_time_factor_ratio",
