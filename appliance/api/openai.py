@@ -1,6 +1,6 @@
 """OpenAI's audio API: `/v1/audio/transcriptions` and `/v1/audio/translations`, for their unmodified packages.
 
-Results are not kept: that API has no way to list or erase them. If the client leaves, the job is cancelled.
+Results are not kept: that API has no way to list or erase them. If all its clients leave, the job is cancelled.
 """
 
 from __future__ import annotations

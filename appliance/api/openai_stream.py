@@ -23,7 +23,7 @@ QUIET_START_S = 10.0  # so long the answer waits for a first word or a failure; 
 class TranscriptStream:
     """The events of one job. `open` tells an early failure with its HTTP status; `messages` is the rest.
 
-    Whoever stops listening before the end cancels the job: nobody else can fetch its result.
+    Whoever stops listening before the end leaves the job, which is cancelled unless somebody else waits for it.
     """
 
     def __init__(self, services: Services, job: Job, ask: OpenAiAsk, quiet_start_s: float = QUIET_START_S) -> None:
@@ -57,7 +57,7 @@ class TranscriptStream:
             yield message(openai_error(error))
         finally:
             if not self._job.ended.is_set():
-                cancel_unheard(self._services, self._job)
+                leave_unheard(self._services, self._job)
 
     def _write(self, event: JobEvent | None) -> Iterable[ServerSentEventMessage]:
         match event:
@@ -89,11 +89,11 @@ class TranscriptStream:
         yield done | ({"logprobs": word_logprobs(all_words(transcript.segments))} if self._ask.logprobs else {})
 
 
-_cancelling: set[asyncio.Task[None]] = set()  # asyncio itself keeps no strong reference to a task
+_leaving: set[asyncio.Task[None]] = set()  # asyncio itself keeps no strong reference to a task
 
 
-def cancel_unheard(services: Services, job: Job) -> None:
-    """Cancel from where nothing can be awaited: a generator that is being closed."""
-    task = asyncio.ensure_future(services.jobs.cancel(job))
-    _cancelling.add(task)
-    task.add_done_callback(_cancelling.discard)
+def leave_unheard(services: Services, job: Job) -> None:
+    """Leave from where nothing can be awaited: a generator that is being closed."""
+    task = asyncio.ensure_future(services.jobs.leave(job))
+    _leaving.add(task)
+    task.add_done_callback(_leaving.discard)

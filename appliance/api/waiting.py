@@ -21,8 +21,7 @@ async def wait_for_result(request: ApiRequest, services: Services, job: Job) -> 
 async def while_connected(request: ApiRequest, services: Services, job: Job, work: Coroutine[Any, Any, T]) -> T:
     """What `work` returns. The body must have been read.
 
-    When the client leaves first, a job whose result nobody else can fetch is cancelled, one that is kept runs on, and
-    `ClientGone` is raised.
+    When the client leaves first, `ClientGone` is raised, and a job whose result nobody else waits for or can fetch is cancelled.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(client_left(request))
@@ -32,8 +31,8 @@ async def while_connected(request: ApiRequest, services: Services, job: Job, wor
             return working.result()
         raise ClientGone
     finally:
-        if not working.done() and not job.keep:
-            await services.jobs.cancel(job)
+        if not working.done():
+            await services.jobs.leave(job)
         for task in (working, leaving):
             task.cancel()
         await asyncio.wait({working, leaving})

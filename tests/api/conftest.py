@@ -71,10 +71,10 @@ class Api:
         return self.run(self.services.store.keys.create("test", scopes or ALL_SCOPES))
 
     @contextmanager
-    def left_waiting(self, path: str, wav: bytes) -> Iterator[None]:
+    def left_waiting(self, path: str, wav: bytes, **headers: str) -> Iterator[None]:
         """Sends a recording that is held in the engine; the client hangs up when the block ends."""
         request = httpx.Request("POST", self.url + path, data={"prompt": HOLD}, files={"file": ("a.wav", wav)})
-        fields = {**request.headers, "Authorization": f"Bearer {self.secret}"}
+        fields = {**request.headers, **headers, "Authorization": f"Bearer {self.secret}"}
         head = f"POST {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
         with socket.create_connection((request.url.host, request.url.port or 80), timeout=10) as connection:
             connection.sendall(head.encode() + request.read())

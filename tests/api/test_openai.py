@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -372,6 +373,31 @@ def test_whoever_stops_listening_cancels_the_job(api: Api, ai: OpenAI, wav: byte
     next(iter(stream))
     stream.close()
     assert api.pool.cancelled.acquire(timeout=10)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_client_that_leaves_takes_nothing_from_another_with_the_same_key(
+    api: Api, ai: OpenAI, wav: bytes, streamed: bool
+) -> None:
+    key = {"Idempotency-Key": "shared"}
+
+    def begun() -> Any:
+        stream = ai.audio.transcriptions.create(
+            file=("a.wav", wav), model="gpt-4o-transcribe", prompt=HOLD, stream=True, extra_headers=key
+        )
+        assert next(iter(stream)).type == "transcript.text.delta"
+        return stream
+
+    with ExitStack() as first:
+        if streamed:
+            first.callback(begun().close)
+        else:
+            first.enter_context(api.left_waiting("/v1/audio/transcriptions", wav, **key))
+        second = begun()
+    assert not api.pool.cancelled.acquire(timeout=0.3)
+    api.pool.release()
+    assert [event.type for event in second][-1] == "transcript.text.done"
+    assert len(api.pool.requests) == 1
 
 
 def test_a_stretch_that_was_sent_is_not_sent_again(api: Api, ai: OpenAI, wav: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

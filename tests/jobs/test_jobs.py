@@ -647,3 +647,45 @@ def test_a_key_works_for_results_that_are_not_kept_as_long_as_they_are_made(tmp_
             await b.jobs.wait(first)
 
     run(test())
+
+
+def test_only_the_last_caller_who_leaves_ends_a_job_that_is_not_kept(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with bench(tmp_path) as b:
+            b.model(**SLOW)
+            job, same = [await b.submit(idempotency_key="k", keep=False) for _ in range(2)]
+            assert same is job
+            await b.until_begun(job)
+            await b.jobs.leave(job)
+            assert b.jobs.find(job.id) is job
+            assert await b.submit(idempotency_key="k", keep=False) is job
+            await b.jobs.leave(job)
+            assert b.jobs.find(job.id) is job
+            await b.jobs.leave(job)
+            assert job.state is JobState.CANCELLED
+            kept = await b.submit()
+            await b.jobs.leave(kept)
+            assert b.jobs.find(kept.id) is kept
+            await b.jobs.cancel(kept)
+
+    run(test())
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_job_that_is_being_cancelled_is_given_to_nobody_else(tmp_path: Path, keep: bool) -> None:
+    async def test() -> None:
+        async with bench(tmp_path) as b:
+            b.model(**SLOW)
+            first = await b.submit(idempotency_key="k", keep=keep)
+            await b.until_begun(first)
+            cancelling = asyncio.create_task(b.jobs.cancel(first))
+            await asyncio.sleep(0)  # it has begun
+            assert not first.ended.is_set()
+            second = await b.submit(idempotency_key="k", keep=keep)
+            assert first.state is JobState.CANCELLED
+            assert second.id != first.id
+            await b.until_begun(second)
+            await b.jobs.cancel(second)
+            await cancelling
+
+    run(test())
