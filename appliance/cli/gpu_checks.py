@@ -91,6 +91,13 @@ def judge_driver(found: Survey, devices: int) -> Finding:
     return Finding(point="driver", verdict=Verdict.FINE, says=f"Driver {found.driver} runs CUDA {runs} on {devices} device(s).")
 
 
+def judge_left_out(found: Survey) -> Iterator[Finding]:
+    """GPUs that are there, and that neither recognition nor anything else can use."""
+    for says in found.left_out:
+        remedy = "See what 'nvidia-smi' says of it, and the server's log ('dmesg'); a slice is made with 'nvidia-smi mig -cgi'."
+        yield Finding(point="gpu", verdict=Verdict.WARNING, says=f"{says}.", remedy=remedy)
+
+
 def _is_driver_too_old(gpu: Gpu, found: Survey) -> bool:
     major = (found.driver or "").partition(".")[0]
     return gpu.compute_capability >= BLACKWELL and major.isdigit() and int(major) < MIN_DRIVER_BLACKWELL

@@ -45,12 +45,13 @@ class Gpu(Value, frozen=True):
 
 
 class Survey(Value, frozen=True):
-    """What NVML told; `problem` says in a sentence why there are no GPUs."""
+    """What NVML told; `problem` says in half a sentence why there are no GPUs."""
 
     gpus: tuple[Gpu, ...] = ()
     driver: str | None = None
     cuda: tuple[int, int] | None = None  # the newest CUDA this driver can run
     problem: str | None = None
+    left_out: tuple[str, ...] = ()  # GPUs that are there and cannot be used at all: half a sentence for each
 
 
 class Device(Value, frozen=True):
@@ -70,6 +71,7 @@ class DeviceChoice(Value, frozen=True):
     devices: tuple[Device, ...]
     reason: str  # one sentence for the log, the doctor and the operator
     fell_back: bool = False  # there is a GPU, and it is not used though `auto` would have liked to
+    left_out: tuple[str, ...] = ()  # as in the survey; the reason says it, too
 
     @property
     def kind(self) -> str:
@@ -83,13 +85,13 @@ def survey(nvml: Any = pynvml) -> Survey:  # noqa: ANN401 (the module, or a stan
     """Look at every GPU now. Never raises: no driver, no library and no GPU are findings, too."""
     try:
         with _session(nvml):
-            gpus = tuple(_gpus(nvml))
+            gpus, left_out = _look_at_each(nvml)
             cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()
             driver = nvml.nvmlSystemGetDriverVersion()
     except nvml.NVMLError as error:
         return Survey(problem=f"the NVIDIA driver does not answer ({error})")
-    problem = None if gpus else "the NVIDIA driver finds no GPU"
-    return Survey(gpus, driver, (cuda // 1000, cuda % 1000 // 10), problem)
+    problem = None if gpus else "; ".join(left_out) or "the NVIDIA driver finds no GPU"
+    return Survey(gpus, driver, (cuda // 1000, cuda % 1000 // 10), problem, left_out)
 
 
 def choose_device(setting: str, look: Callable[[], Survey] = survey) -> DeviceChoice:
@@ -99,7 +101,7 @@ def choose_device(setting: str, look: Callable[[], Survey] = survey) -> DeviceCh
     none of those asked for can be used; only `auto` ever turns to the CPU.
     """
     choice = _choose(setting, look)
-    log.log(logging.WARNING if choice.fell_back else logging.INFO, "%s", choice.reason)
+    log.log(logging.WARNING if choice.fell_back or choice.left_out else logging.INFO, "%s", choice.reason)
     return choice
 
 
@@ -113,7 +115,7 @@ def _choose(setting: str, look: Callable[[], Survey]) -> DeviceChoice:
         return _on_gpus(setting, usable, found)
     if setting == "auto":
         because = _why_none(wanted, found)
-        return DeviceChoice((CPU,), f"Working on the CPU, because {because}.", fell_back=bool(wanted))
+        return DeviceChoice((CPU,), f"Working on the CPU, because {because}.", fell_back=bool(wanted or found.left_out))
     raise StartRefused(
         f"The setting 'device' is '{setting}', but {_why_none(wanted, found)}.",
         "See what 'nvidia-smi' says (a container needs --gpus all), or set APPLIANCE_DEVICE=cpu to work on the CPU.",
@@ -124,7 +126,8 @@ def _on_gpus(setting: str, gpus: tuple[Gpu, ...], found: Survey) -> DeviceChoice
     names = ", ".join(f"{gpu.name} ({gpu.memory_total_bytes / 2**30:.0f} GiB)" for gpu in gpus)
     why = "'auto' found it" if setting == "auto" else f"the setting 'device' is '{setting}'"
     devices = tuple(Device("cuda", gpu.name, gpu.uuid, gpu.memory_total_bytes) for gpu in gpus)
-    return DeviceChoice(devices, f"Working on {names}, driver {found.driver}, because {why}.{_without_speakers(found)}")
+    reason = f"Working on {names}, driver {found.driver}, because {why}.{_without_speakers(found)}{_but(found)}"
+    return DeviceChoice(devices, reason, left_out=found.left_out)
 
 
 def _without_speakers(found: Survey) -> str:
@@ -133,13 +136,18 @@ def _without_speakers(found: Survey) -> str:
     return f" Speakers cannot be told apart on it: that needs a driver for CUDA {_dotted(MIN_CUDA_DIARIZATION)} (580 or newer)."
 
 
+def _but(found: Survey) -> str:
+    return f" Not used: {'; '.join(found.left_out)}." if found.left_out else ""
+
+
 def _wanted(setting: str, found: Survey) -> tuple[Gpu, ...]:
     _, _, numbers = setting.partition(":")
     if not numbers:
         return found.gpus
     asked = {int(number) for number in numbers.split(",")}
     if missing := asked - {gpu.index for gpu in found.gpus}:
-        there = found.problem or f"this machine has {', '.join(sorted({f'GPU {gpu.index}' for gpu in found.gpus}))}"
+        known = f"this machine has {', '.join(sorted({f'GPU {gpu.index}' for gpu in found.gpus}))}"
+        there = found.problem or "; ".join((known, *found.left_out))
         raise StartRefused(
             f"The setting 'device' asks for GPU {', '.join(map(str, sorted(missing)))}, but {there}.",
             "Run 'nvidia-smi -L' for the numbers, or set APPLIANCE_DEVICE=auto.",
@@ -175,15 +183,29 @@ def _session(nvml: Any) -> Iterator[None]:  # noqa: ANN401
         nvml.nvmlShutdown()
 
 
-def _gpus(nvml: Any) -> Iterator[Gpu]:  # noqa: ANN401
+def _look_at_each(nvml: Any) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:  # noqa: ANN401
+    """The GPUs, and those left out: one that is broken hides none of the others."""
+    gpus: list[Gpu] = []
+    left_out: list[str] = []
     for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        slices = _slices(nvml, handle)
-        if slices is None:
-            yield _describe(nvml, handle, handle, index, None)
-        else:  # with MIG on, CUDA can use the slices only
-            for n, part in slices:
-                yield _describe(nvml, handle, part, index, n)
+        try:
+            parts = _parts(nvml, index)
+        except nvml.NVMLError as error:
+            left_out.append(f"GPU {index} does not answer ({error})")
+            continue
+        if not parts:
+            left_out.append(f"GPU {index} has MIG on, but no slice to work on")
+        gpus += parts
+    return tuple(gpus), tuple(left_out)
+
+
+def _parts(nvml: Any, index: int) -> list[Gpu]:  # noqa: ANN401
+    """The whole GPU, or its slices: with MIG on, CUDA can use these only."""
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    slices = _slices(nvml, handle)
+    if slices is None:
+        return [_describe(nvml, handle, handle, index, None)]
+    return [_describe(nvml, handle, part, index, n) for n, part in slices]
 
 
 def _slices(nvml: Any, handle: Any) -> list[tuple[int, Any]] | None:  # noqa: ANN401

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.findings import Verdict
-from appliance.cli.gpu_checks import judge_cuda_cache, judge_driver, judge_gpu, why_no_gpu
+from appliance.cli.gpu_checks import judge_cuda_cache, judge_driver, judge_gpu, judge_left_out, why_no_gpu
 from appliance.engine.gpu import Gpu, Survey
 
 GIB = 2**30
@@ -73,6 +73,12 @@ def test_what_does_not_fit_is_said_with_a_remedy(unfit: Gpu, found: Survey, word
     assert word in finding.says
     assert finding.verdict is verdict
     assert finding.remedy
+
+
+def test_a_gpu_that_is_left_out_is_a_warning() -> None:
+    (finding,) = judge_left_out(Survey(left_out=("GPU 1 does not answer (GPU is lost)",)))
+    assert (finding.verdict, finding.says) == (Verdict.WARNING, "GPU 1 does not answer (GPU is lost).")
+    assert "nvidia-smi" in finding.remedy
 
 
 def test_a_driver_without_cuda_13_costs_the_speakers_only() -> None:

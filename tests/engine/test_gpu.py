@@ -96,8 +96,9 @@ class FakeNvml:
     class NVMLError(Exception):
         pass
 
-    def __init__(self) -> None:
+    def __init__(self, **other_answers: Any) -> None:
         self.sessions = 0
+        self._answers = ANSWERS | other_answers
 
     def nvmlInit(self) -> None:  # noqa: N802
         self.sessions += 1
@@ -106,7 +107,7 @@ class FakeNvml:
         self.sessions -= 1
 
     def __getattr__(self, name: str) -> Any:
-        return ANSWERS[name]
+        return self._answers[name]
 
 
 def no_utilisation_of_a_slice(handle: str) -> Any:
@@ -152,6 +153,34 @@ def test_a_gpu_cut_into_slices_is_seen_as_its_slices() -> None:
     assert (whole.utilisation, whole.power_w, whole.temperature_c) == (0.37, 250.5, 61.0)
     assert part.utilisation is None
     assert nvml.sessions == 0
+
+
+def lost(handle: str) -> Any:
+    if handle == "GPU-1":
+        raise FakeNvml.NVMLError("GPU is lost")
+    return SimpleNamespace(total=100, used=7)
+
+
+def test_a_broken_gpu_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    nvml = FakeNvml(nvmlDeviceGetMemoryInfo=lost, nvmlDeviceGetMigMode=lambda _: (0, 0))
+    found = gpu.survey(nvml)
+    assert [g.uuid for g in found.gpus] == ["GPU-0"]
+    assert found.left_out == ("GPU 1 does not answer (GPU is lost)",)
+    choice = gpu.choose_device("auto", lambda: found)
+    assert [device.uuid for device in choice.devices] == ["GPU-0"]
+    assert choice.reason.endswith("Not used: GPU 1 does not answer (GPU is lost).")
+    assert [(record.levelno, record.message) for record in caplog.records] == [(logging.WARNING, choice.reason)]
+    with pytest.raises(StartRefused, match="asks for GPU 1, but this machine has GPU 0; GPU 1 does not answer"):
+        gpu.choose_device("cuda:1", lambda: found)
+
+
+def test_mig_without_slices_is_told() -> None:
+    nvml = FakeNvml(nvmlDeviceGetCount=lambda: 1, nvmlDeviceGetMigMode=lambda _: (1, 1), nvmlDeviceGetMaxMigDeviceCount=lambda _: 0)
+    found = gpu.survey(nvml)
+    assert found.problem == "GPU 0 has MIG on, but no slice to work on"
+    choice = gpu.choose_device("auto", lambda: found)
+    assert choice.reason == "Working on the CPU, because GPU 0 has MIG on, but no slice to work on."
+    assert choice.fell_back
 
 
 def test_the_survey_of_this_machine_never_raises() -> None:
