@@ -39,7 +39,10 @@ def read_identities(file: Path) -> list[pyrage.x25519.Identity]:
         with file.open("rb") as opened:
             lines = opened.read(MAX_KEY_FILE_BYTES).decode(errors="replace").splitlines()
     except OSError as error:
-        raise BackupRefused(f"The key file {file} cannot be read: {error.strerror}.", "Check its path.") from error
+        raise BackupRefused(
+            f"The key file {file} cannot be read: {error.strerror}.",
+            "Check its path, and whose it is: in the container user 10001 must be able to read it (chown 10001:10001).",
+        ) from error
     try:
         found = [pyrage.x25519.Identity.from_str(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
     except pyrage.IdentityError as error:

@@ -358,3 +358,10 @@ async def test_an_older_schema_is_brought_up_to_date(path: Path, tmp_path: Path,
     elsewhere = tmp_path / "elsewhere" / "appliance.db"
     await restore(backup, elsewhere, pair)
     await filled(elsewhere, "works")
+
+
+def test_a_key_file_that_cannot_be_read_says_who_has_to(tmp_path: Path) -> None:
+    """Whoever copies it back is root; the container is not."""
+    with pytest.raises(BackupRefused) as refused:
+        read_identities(tmp_path)
+    assert "chown 10001:10001" in refused.value.hint
