@@ -46,6 +46,10 @@ check_tools() {
         command -v "$tool" >/dev/null || refuse "'$tool' is not installed." "Install it with this system's package manager."
     done
     docker version >/dev/null 2>&1 || refuse "no Docker engine answers." "Start it, or let DOCKER_HOST say where it is."
+    [ -z "$delta_from" ] || has_image "$delta_from" || refuse "there is no image $delta_from here to compare with." \
+        "Load the archive that the site was installed from, build on top of it, and try again."
+    [ "$delta_from" != "$image" ] || refuse "$image is what is to be carried; it cannot be compared with itself." \
+        "Give the image that the site has a name of its own before building: docker tag."
     [ "$models" = none ] || [ -e "$models" ] ||
         refuse "there are no models in $models." "Run 'appliance models fetch', or name another place with --models."
     [ ! -e "$models/metadata/timestamp.json" ] || refuse "$models is an unpacked model bundle or a vendor's repository." \
@@ -59,6 +63,12 @@ check_tools() {
 has_image() { docker image inspect "$1" >/dev/null 2>&1; }
 image_fact() { docker image inspect -f "$2" "$1"; }
 layers_of() { image_fact "$1" '{{range .RootFS.Layers}}{{println .}}{{end}}' | sed '/^$/d'; }
+# By what install.sh knows the image again; its id is another one in each of Docker's stores.
+image_content() {
+    local found
+    found=$(image_fact "$image" '{{range .RootFS.Layers}}{{println .}}{{end}}{{index .Config.Labels "org.opencontainers.image.revision"}}')
+    printf '%s\n' "$found" | sha256sum | cut -c1-64
+}
 
 build_image() {
     [ "$build" = yes ] || { has_image "$image" || refuse "there is no image $image." "Leave --no-build out."; return 0; }
@@ -67,11 +77,14 @@ build_image() {
         --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" "${build_options[@]}" . >&2
 }
 
+check_delta() {
+    [ -z "$delta_from" ] || [ -n "$(shared_layers)" ] || refuse "$image shares no layer with $delta_from." \
+        "Build it on top of that image (its build cache), or leave --delta-from out."
+}
+
 # The leading layers that both images have, one per line
 shared_layers() {
     [ -n "$delta_from" ] || return 0
-    has_image "$delta_from" || refuse "there is no image $delta_from here to compare with." \
-        "Load the archive that the site was installed from, build on top of it, and try again."
     paste <(layers_of "$delta_from") <(layers_of "$image") | awk '$1 != $2 { exit } { print $1 }'
 }
 
@@ -151,8 +164,8 @@ describe() {
 format=1
 version=$version
 image=$image
-image_id=$(image_fact "$image" '{{.Id}}')
-image_bytes=$(image_fact "$image" '{{.Size}}')
+image_content=$(image_content)
+archive_bytes=$(cat "$to"/image.tar.zst* | zstd -dc | wc -c)
 kind=$([ -n "$last_shared" ] && echo delta || echo full)
 needs_image=$delta_from
 needs_layer=$last_shared
@@ -190,6 +203,7 @@ conclude() {
 read_options "$@"
 check_tools
 build_image
+check_delta
 if [ "$dry" = yes ]; then dry_run; exit 0; fi
 mkdir -p "$to"
 make_file image.tar.zst "$(image_fact "$image" '{{.Id}}') ${delta_from:+$(image_fact "$delta_from" '{{.Id}}')}" image_file

@@ -39,10 +39,15 @@ read_options() {
         shift 2
     done
     case $profile in "" | gpu | gpus | cpu) ;; *) refuse "there is no profile '$profile'." "Choose gpu, gpus or cpu." ;; esac
-    state="$to/state"
+    to=$(realpath -m "$to") state="$to/state"
 }
 
 # --- 1. the files ------------------------------------------------------------------------------------------------------------
+
+check_folder() {
+    [ ! "$here" -ef "$to" ] || refuse "$to is the installation; a bundle must lie in a folder of its own." \
+        "Run the install.sh of the bundle, in the folder of the bundle. The one here is for --roll-back."
+}
 
 check_signature() {
     command -v ssh-keygen >/dev/null || refuse "'ssh-keygen' is not installed; the signature cannot be verified." \
@@ -51,6 +56,7 @@ check_signature() {
     for file in BUNDLE SHA256SUMS SHA256SUMS.sig vendor.pub; do
         [ -f "$here/$file" ] || refuse "$file is missing." "Copy the whole bundle again, every file of it into one folder."
     done
+    check_key_file
     ssh-keygen -q -Y verify -f "$here/vendor.pub" -I appliance-bundle -n appliance-bundle -s "$here/SHA256SUMS.sig" \
         <"$here/SHA256SUMS" >/dev/null 2>&1 ||
         refuse "the signature does not fit: SHA256SUMS was changed, or another key signed it." \
@@ -58,10 +64,19 @@ check_signature() {
     check_key
 }
 
+# One key and nothing else: of a second line the fingerprint would say nothing, and yet its key could have signed.
+check_key_file() {
+    local line
+    IFS= read -r line <"$here/vendor.pub" || true
+    if [[ ! $line =~ ^appliance-bundle\ ssh-ed25519\ [A-Za-z0-9+/]+={0,2}$ ]] || ! printf '%s\n' "$line" | cmp -s - "$here/vendor.pub"; then
+        refuse "vendor.pub is not one line with one key." "Do not install this. Ask your vendor for the bundle, by another way."
+    fi
+}
+
 # A signature proves nothing unless the key is known from elsewhere: from the vendor's word, or from the first installation.
 check_key() {
     local shown
-    shown=$(awk '{ print $2, $3 }' "$here/vendor.pub" | ssh-keygen -lf - | cut -d' ' -f2)
+    shown=$(cut -d' ' -f2- "$here/vendor.pub" | ssh-keygen -lf - | cut -d' ' -f2)
     if [ -f "$state/vendor.pub" ]; then
         cmp -s "$here/vendor.pub" "$state/vendor.pub" || refuse "this bundle is signed by $shown, not by the key this server trusts." \
             "Ask your vendor whether the key was changed. If so, remove $state/vendor.pub and give --fingerprint."
@@ -78,8 +93,16 @@ check_key() {
     [ "$answer" = yes ] || refuse "the key was not confirmed." "Ask your vendor for the fingerprint."
 }
 
+# signed_names PATTERN: of the files that are signed for, in order. What else lies in the folder is never read.
+signed_names() { sed 's/^[0-9a-f]*  //' "$here/SHA256SUMS" | grep -Ex "$1"; }
+archive_parts() { signed_names "${1//./\\.}(\.part-[0-9]+)?" | sed "s|^|$here/|"; }
+archive() { archive_parts "$1" | xargs -d '\n' cat; }
+
 check_files() {
     local line sum name missing=()
+    for name in BUNDLE install.sh compose.yml compose.outward.yml settings.env image.tar.zst; do
+        [ -n "$(archive_parts "$name")" ] || refuse "$name is not among the signed files." "Ask your vendor for a new bundle."
+    done
     while read -r line; do
         name=${line#*  }
         [ -f "$here/$name" ] || missing+=("$name")
@@ -97,21 +120,36 @@ check_files() {
 # --- 2. the server -----------------------------------------------------------------------------------------------------------
 
 check_docker() {
+    local engine compose
     command -v docker >/dev/null || refuse "Docker is not installed." \
         "Install Docker Engine 24 or newer from your distribution's packages, or Podman with podman-docker."
-    docker version >/dev/null 2>&1 || refuse "no Docker engine answers." \
+    engine=$(docker version -f '{{.Server.Version}}' 2>/dev/null) || refuse "no Docker engine answers." \
         "Start it (systemctl start docker), and run this as root or as a member of the group docker."
-    docker compose version >/dev/null 2>&1 || refuse "'docker compose' is not installed." \
-        "Install the package docker-compose-plugin (Debian: docker-compose)."
+    is_at_least 23 "$engine" || docker version 2>/dev/null | grep -i podman >/dev/null ||
+        refuse "Docker $engine is too old: it cannot read the archive of the image (zstd)." \
+            "Install Docker Engine 24 or newer, from your distribution's packages or Docker's own."
+    compose=$(docker compose version --short 2>/dev/null) || refuse "'docker compose' is not installed." \
+        "Install the package docker-compose-plugin (Docker's own packages), docker-compose-v2 (Ubuntu) or docker-compose (Debian 13)."
+    is_at_least 2.17 "${compose#v}" || refuse "Docker Compose $compose is too old." "Install version 2.17 or newer."
+}
+
+is_at_least() { printf '%s\n' "$1" "$2" | sort -VC; }
+
+# Another folder would make a second configuration over the same data.
+check_place() {
+    local there
+    there=$(docker container inspect -f '{{index .Config.Labels "com.docker.compose.project.working_dir"}}' appliance 2>/dev/null || true)
+    [ -z "$there" ] || [ ! -f "$there/.env" ] || [ "$there" -ef "$to" ] ||
+        refuse "the appliance is installed in $there, not in $to." "Give --to $there, or end that one first (docker compose down, there)."
 }
 
 check_space() {
-    local root free needed
+    local root free needed=0
     root=$(docker info -f '{{.DockerRootDir}}')
     while [ ! -d "$root" ]; do root=$(dirname "$root"); done # an engine elsewhere: then the nearest folder there is
     free=$(($(df -Pk "$root" | awk 'NR == 2 { print $4 }') * 1024))
-    needed=$(fact models_bytes)
-    is_loaded || needed=$((needed + 2 * $(fact image_bytes))) # the archive is unpacked beside the layers
+    models_noted || needed=$(fact models_bytes)
+    is_loaded || needed=$((needed + 2 * $(fact archive_bytes))) # the archive is unpacked beside the layers
     [ "$free" -ge "$needed" ] || refuse "$((free / 1000000000)) GB are free in $root, $((needed / 1000000000 + 1)) GB are needed." \
         "Free some space ('docker image prune' removes images that nothing uses), or move Docker's data to a larger disk."
 }
@@ -152,14 +190,18 @@ names_json() {
 
 own_names() { # of this server: its names, and its addresses on the LAN
     local name
-    for name in $({ hostname; hostname -f; hostname -I; } 2>/dev/null | tr ' ' '\n' | sort -u); do
-        case $name in "" | localhost* | 172.1[6-9].* | 172.2?.* | 172.3[01].* | fe80:*) ;; *) names+=("$name") ;; esac
+    for name in $({ hostname; hostname -f; own_addresses; } 2>/dev/null | sort -u); do
+        case $name in localhost*) ;; *) names+=("$name") ;; esac
     done
+}
+
+own_addresses() { # but not those of the bridges to containers
+    PATH=$PATH:/usr/sbin:/sbin ip -o address show scope global | awk '{ sub("/.*", "", $4); print $2, $4 }' |
+        grep -Ev '^(docker[0-9]+|br-[0-9a-f]{12}|veth|virbr|podman|cni-)' | cut -d' ' -f2
 }
 
 write_files() {
     local tls_names
-    mkdir -p "$state" && chmod 0700 "$state"
     tls_names=$(names_json)
     {
         echo "# Written by install.sh; what you change here stays when it runs again."
@@ -172,126 +214,182 @@ write_files() {
         write_setting APPLIANCE_MEMORY "$memory" 12g
         [ -z "$(setting COMPOSE_FILE)" ] || write_setting COMPOSE_FILE "" ""
     } >"$to/.env.new"
-    remember_image
     mv "$to/.env.new" "$to/.env"
     install -m 0644 "$here/compose.yml" "$here/compose.outward.yml" "$to/"
     [ -f "$to/settings.env" ] || install -m 0644 "$here/settings.env" "$to/"
-    rm -rf "$to/docs" && cp -R "$here/docs" "$to/docs"
+    write_docs
     install -m 0755 "$here/install.sh" "$to/install.sh"
     install -m 0644 "$here/BUNDLE" "$to/BUNDLE"
     install -m 0600 "$here/vendor.pub" "$state/vendor.pub"
-    make_folders
     write_command
 }
 
-# What the container sees of this server: bundles of models, and files that settings name. Made once; a stick may be mounted there.
+write_docs() {
+    local name
+    rm -rf "$to/docs"
+    signed_names 'docs/.*' | while read -r name; do install -D -m 0644 "$here/$name" "$to/$name"; done
+}
+
+# What the container sees of this server: bundles of models, files that settings name, and backups. A stick may be mounted on the
+# first two, so they are made once.
 make_folders() {
+    mkdir -p "$to" 2>/dev/null || refuse "$to cannot be made." "Run this as root, or choose another folder with --to."
+    install -d -m 0700 "$state" "$to/backups"
+    [ "$(id -u)" != 0 ] || chown 10001:10001 "$to/backups"
     [ -d "$to/bundles" ] || install -d -m 0755 "$to/bundles"
     [ ! -d "$to/files" ] || return 0
     install -d -m 0750 "$to/files"
     [ "$(id -u)" != 0 ] || chgrp 10001 "$to/files"
 }
 
-remember_image() { # to roll back to
-    local before
-    before=$(setting APPLIANCE_IMAGE)
-    [ -z "$before" ] || [ "$before" = "$(fact image)" ] || echo "$before" >"$state/previous_image"
-}
-
-# `backup` runs in a container of its own: it also works while the appliance is stopped, and sees the folder for backups.
 write_command() {
-    install -d -m 0700 "$to/backups"
-    [ "$(id -u)" != 0 ] || chown 10001:10001 "$to/backups"
     cat >"$to/appliance" <<'EOF'
 #!/bin/sh
 # The appliance's commands, inside its container: ./appliance doctor, ./appliance keys list, ./appliance --help
-# The folder backups/ beside this file is /backups for ./appliance backup …
-here=$(cd "$(dirname "$0")" && pwd)
-terminal=-i
-if [ -t 0 ] && [ -t 1 ]; then terminal=-it; fi
-[ "${1-}" = backup ] || exec docker exec "$terminal" appliance appliance "$@"
-image=$(sed -n "s/^APPLIANCE_IMAGE='\(.*\)'/\1/p" "$here/.env")
-exec docker run --rm "$terminal" --network none --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
-    --user 10001:10001 --env-file "$here/settings.env" -e APPLIANCE_DEVICE=cpu \
-    -v appliance_data:/data -v "$here/backups:/backups" -v "$here/files:/files:ro" "$image" "$@"
+# Where that does not run, they run in a container of their own; so does ./appliance backup … always, which sees the folder
+# backups/ beside this file as /backups.
+set -eu
+cd "$(dirname "$(readlink -f "$0")")"
+in_terminal() { [ -t 0 ] && [ -t 1 ]; }
+state=$(docker container inspect -f '{{.State.Status}}{{with .State.Health}} {{.Status}}{{end}}' appliance 2>/dev/null || true)
+case ${1-}:$state in
+    backup:*) ;;
+    *:running | *:"running healthy") exec docker exec "$(in_terminal && echo -it || echo -i)" appliance appliance "$@" ;;
+    *) echo "The appliance is not up (${state:-no container}); this runs beside it. What it said last: docker logs appliance" >&2 ;;
+esac
+case ${1-} in # these look at the GPU and at the settings of the profile
+    doctor | support-bundle | settings | bench) service=$(sed -n "s/^COMPOSE_PROFILES='\(.*\)'/\1/p" .env) ;;
+    *) service=tool ;;
+esac
+if in_terminal; then set -- "$service" "$@"; else set -- -T "$service" "$@"; fi
+exec docker compose run --rm --no-deps "$@"
 EOF
     chmod 0755 "$to/appliance"
 }
 
-# Before another version touches the database. Without keys for backups nothing is written in the clear instead.
+# What an image is, by whatever name or id an engine knows it: its layers, and the state of the code. BUNDLE says it, too.
+content() {
+    local found
+    found=$(docker image inspect "$1" -f \
+        '{{range .RootFS.Layers}}{{println .}}{{end}}{{index .Config.Labels "org.opencontainers.image.revision"}}' 2>/dev/null) || return 1
+    printf '%s\n' "$found" | sha256sum | cut -c1-64
+}
+is_loaded() { [ "$(content "$(fact image)")" = "$(fact image_content)" ]; }
+
+# Before another image comes: a backup, and a way back. Loading a newer build takes the name from an older one of the same version,
+# so that gets a name of its own.
+prepare_upgrade() {
+    local present kept
+    present=$(setting APPLIANCE_IMAGE)
+    [ -n "$present" ] || return 0
+    kept=$(content "$present") || { say "Note: the image $present is no longer here, so there is no backup and no way back to it."; return 0; }
+    [ "$kept" != "$(fact image_content)" ] || return 0
+    back_up
+    if [ "$present" = "$(fact image)" ]; then
+        docker tag "$present" "$present-${kept:0:12}"
+        present="$present-${kept:0:12}"
+    fi
+    echo "$present" >"$state/previous_image"
+}
+
+# By the image that is here and the compose file that comes. Without keys for backups nothing is written in the clear instead.
 back_up() {
-    local before
-    before=$(setting APPLIANCE_IMAGE)
-    if [ -z "$before" ] || [ "$before" = "$(fact image)" ]; then return; fi
     if grep -q '^APPLIANCE_BACKUP_RECIPIENTS=' "$to/settings.env" 2>/dev/null; then
         say "Backing up before the upgrade ..."
-        "$to/appliance" backup create /backups || refuse "the backup failed, and nothing was changed." "The message above says why."
+        compose --project-directory "$to" -f "$here/compose.yml" run --rm --no-deps -T tool backup create /backups ||
+            refuse "the backup failed, and nothing was changed." "The message above says why."
     else
         say "Note: no backup is made before this upgrade, because APPLIANCE_BACKUP_RECIPIENTS is not set in $to/settings.env."
     fi
 }
 
-is_loaded() { [ "$(docker image inspect -f '{{.Id}}' "$(fact image)" 2>/dev/null)" = "$(fact image_id)" ]; }
-
-load_image() {
-    if is_loaded; then say "The image $(fact image) is here already."; return; fi
-    check_delta
-    say "Loading the image $(fact image) (minutes) ..."
-    cat "$here"/image.tar.zst* | docker load --quiet >/dev/null || refuse "the image could not be loaded." \
-        "Docker's message stands above; with too little space or a stopped engine, mend that and run this again."
-    docker image inspect "$(fact image)" >/dev/null 2>&1 || refuse "the archive did not hold $(fact image)." "Ask your vendor for a new bundle."
-}
-
 check_delta() {
-    [ "$(fact kind)" = delta ] || return 0
+    [ "$(fact kind)" = delta ] && ! is_loaded || return 0
     docker image inspect -f '{{range .RootFS.Layers}}{{println .}}{{end}}' "$(fact needs_image)" 2>/dev/null |
-        grep -qx "$(fact needs_layer)" || refuse "this bundle holds only what changed since $(fact needs_image), which is not here." \
+        grep -x "$(fact needs_layer)" >/dev/null || refuse "this bundle holds only what changed since $(fact needs_image), which is not here." \
         "Ask your vendor for the full bundle, or load that version first."
 }
 
+load_image() {
+    if is_loaded; then say "The image $(fact image) is here already."; return; fi
+    say "Loading the image $(fact image) (minutes) ..."
+    archive image.tar.zst | docker load --quiet >/dev/null || refuse "the image could not be loaded." \
+        "Docker's message stands above; with too little space or a stopped engine, mend that and run this again."
+    is_loaded || refuse "the archive did not hold the image $(fact image) that the bundle describes." "Ask your vendor for a new bundle."
+}
+
+# A note of what was brought in. It is believed only with a look at what is there: volumes may have been lost since.
 models_sum() { grep 'models.tar' "$here/SHA256SUMS" | sha256sum | cut -c1-64; }
-has_models() { [ "$(cat "$state/models" 2>/dev/null)" = "$(models_sum)" ]; }
+models_noted() { [ "$(cat "$state/models" 2>/dev/null)" = "$(models_sum)" ] && docker volume inspect appliance_models >/dev/null 2>&1; }
+
+# with_models PROGRAM ARGUMENT…: in a container that sees the volume and nothing else
+with_models() {
+    local program=$1
+    shift
+    docker run --rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
+        --user 10001:10001 -v appliance_models:/models --entrypoint "$program" "$(fact image)" "$@"
+}
 
 bring_models() {
-    case $(fact models) in
-        none) return 0 ;;
-        signed) return 0 ;; # imported by the running appliance, which verifies them itself
-        folder) ;;
-    esac
-    if has_models; then say "The models are here already."; return; fi
+    [ "$(fact models)" = folder ] || return 0 # signed ones are imported by the running appliance, which verifies them itself
+    if models_noted && [ -n "$(with_models ls /models </dev/null)" ]; then say "The models are here already."; return; fi
     say "Bringing in the models ..."
-    cat "$here"/models.tar* | docker run --rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
-        --user 10001:10001 -v appliance_models:/models --entrypoint tar "$(fact image)" --no-same-owner -xf - -C /models ||
+    docker volume create --label com.docker.compose.project=appliance --label com.docker.compose.volume=models \
+        appliance_models >/dev/null # as compose would
+    archive models.tar | with_models tar --no-same-owner -xf - -C /models ||
         refuse "the models could not be written." "Docker's message stands above; mend that and run this again."
     models_sum >"$state/models"
 }
 
-compose() { docker compose --project-directory "$to" "$@"; }
+compose() { (cd "$to" && docker compose "$@"); } # from there, for COMPOSE_FILE in .env names files beside it
 
 start() {
     say "Starting ..."
+    end_other_profile
     compose up -d --wait --wait-timeout 900 --pull never --remove-orphans || {
         compose logs --tail 20 >&2 || true
         refuse "the appliance did not start." "Its last words stand above. Mend that and run this again; '$to/appliance doctor' explains more."
     }
 }
 
+# All profiles call their container `appliance`. Compose would leave the one of another profile, and then miss the name.
+end_other_profile() {
+    local service
+    service=$(docker container inspect -f '{{index .Config.Labels "com.docker.compose.service"}}' appliance 2>/dev/null) || return 0
+    [ "$service" != "$(setting COMPOSE_PROFILES)" ] || return 0
+    docker stop appliance >/dev/null || true
+    docker rm -f appliance >/dev/null
+}
+
+ask() { docker exec appliance appliance "$@" --json 2>/dev/null; }
+has_licence() { ask licence show | grep '"licence":{' >/dev/null; }
+has_release() { ask models releases | grep '"active":true' >/dev/null; }
+
+install_licence() {
+    [ -n "$(signed_names licence.json)" ] || return 0
+    # Once only: the site may have a newer one since, beside which this would be refused.
+    if cmp -s "$here/licence.json" "$state/licence.json" && has_licence; then say "The licence was installed already."; return; fi
+    if docker exec -i appliance appliance licence install /dev/stdin <"$here/licence.json"; then
+        install -m 0600 "$here/licence.json" "$state/licence.json"
+    elif has_licence; then
+        say "Note: the licence of this bundle was not installed, for the reason above; the one that was here stays."
+    else
+        refuse "the licence was not installed." "The message above says why. Everything else is done, but for signed models."
+    fi
+}
+
 import_models() {
     [ "$(fact models)" = signed ] || return 0
     # Once only: newer models may have come in since, and older ones are refused for good reason.
-    if has_models; then say "The models were imported already."; return; fi
+    if models_noted && has_release; then say "The models were imported already."; return; fi
     say "Importing the models (verified once more by the appliance) ..."
-    cat "$here"/models.tar* | docker exec -i appliance appliance models import - ||
+    if archive models.tar | docker exec -i appliance appliance models import - 2>&1 | tee "$state/import"; then
+        models_sum >"$state/models"
+    elif grep -qE 'of the bundle expired on|is older than what this appliance has already seen' "$state/import" && has_release; then
+        say "Note: the models of this bundle were not imported, for the reason above; those that were in use still are."
+    else
         refuse "the models were not imported; those that were in use still are." "The message above says why."
-    models_sum >"$state/models"
-}
-
-install_licence() {
-    [ -f "$here/licence.json" ] || return 0
-    if cmp -s "$here/licence.json" "$state/licence.json"; then say "The licence was installed already."; return; fi # and perhaps a newer one
-    docker exec -i appliance appliance licence install /dev/stdin <"$here/licence.json" ||
-        refuse "the licence was not installed." "The message above says why; everything else is done."
-    install -m 0600 "$here/licence.json" "$state/licence.json"
+    fi
 }
 
 conclude() {
@@ -304,33 +402,36 @@ conclude() {
     say "Its commands: $to/appliance --help    Its papers: $to/docs/operator-guide.md"
 }
 
+# Said twice it is the same: what lies ahead comes by its bundle only.
 go_back() {
     local previous
     previous=$(cat "$state/previous_image" 2>/dev/null) || refuse "there is nothing to go back to." "This server has had one version only."
     docker image inspect "$previous" >/dev/null 2>&1 || refuse "the image $previous is no longer here." "Load it from its bundle, then try again."
-    setting APPLIANCE_IMAGE >"$state/next_image"
+    say "Going back to $previous ..."
     sed -i "s|^APPLIANCE_IMAGE=.*|APPLIANCE_IMAGE='$previous'|" "$to/.env"
-    mv "$state/next_image" "$state/previous_image"
     start
     say "The appliance runs with $previous again. If it refuses the database, restore the backup made before the upgrade."
 }
 
 read_options "$@"
-if [ "$roll_back" = yes ]; then check_docker; go_back; exit 0; fi
+if [ "$roll_back" = yes ]; then check_docker; check_place; go_back; exit 0; fi
+check_folder
 check_signature
 check_files
 [ "$verify_only" = no ] || exit 0
 check_docker
+check_place
+check_delta
 check_space
-mkdir -p "$to" 2>/dev/null || refuse "$to cannot be made." "Run this as root, or choose another folder with --to."
 wanted=${profile:-$(setting COMPOSE_PROFILES)}
 [ "${wanted:-gpu}" = cpu ] || check_gpu
 check_swap
+make_folders
+prepare_upgrade
 load_image
-back_up
 write_files
 bring_models
 start
-import_models
 install_licence
+import_models
 conclude

@@ -46,6 +46,14 @@ class Engine:
     def fail_once(self, call: str) -> None:
         (self.folder / f"fail-{call}").touch()
 
+    def answer(self, name: str, script: str) -> None:
+        """A program of this name that stands in for the machine's own."""
+        put_script(Path(self.path.partition(":")[0]) / name, script)
+
+    def inside(self, script: str) -> None:
+        """What the appliance does in the container, instead of what `inside.sh` does."""
+        put_script(self.folder / "inside", script)
+
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             list(map(str, command)),
@@ -67,6 +75,11 @@ class Bundle:
         return next(self.folder.glob(f"{name}*"))
 
 
+def put_script(file: Path, script: str) -> None:
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
 def make_engine(folder: Path) -> Engine:
     """An engine that has both images; the older one lacks the last layer."""
     programs = folder / "programs"
@@ -77,7 +90,6 @@ def make_engine(folder: Path) -> Engine:
     (engine / "archive.tar").write_bytes(archive())
     names = [f"sha256:{name}\n" for name in LAYERS]
     (engine / "new.layers").write_text("".join(names))
-    (engine / "size").write_text("1000000")
     for image, layers in ((IMAGE, names), (OLD_IMAGE, names[:-1])):
         (engine / image).touch()
         (engine / f"{image}.layers").write_text("".join(layers))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.box.conftest import OLD_IMAGE, Bundle, Engine, make_bundle
+import pytest
+
+from tests.box.conftest import IMAGE, OLD_IMAGE, Bundle, Engine, make_bundle
 from tests.updates.making import Maker
 
 
@@ -74,3 +76,26 @@ def test_a_wrong_option_is_explained(engine: Engine) -> None:
     run = engine.run("scripts/airgap_bundle.sh", "--splitt", "4G")
     assert run.returncode == 1
     assert "there is no option '--splitt'" in run.stderr
+
+
+@pytest.mark.parametrize("option", ["appliance:0.0.8", IMAGE])
+def test_an_image_that_cannot_be_compared_with_is_refused_before_anything_is_made(
+    engine: Engine, tmp_path: Path, option: str
+) -> None:
+    """Not a whole archive in place of a small one."""
+    run = make_bundle(engine, tmp_path / "to", "--delta-from", option)
+    assert run.returncode == 1
+    assert option in run.stderr
+    (engine.folder / f"{OLD_IMAGE}.layers").write_text("sha256:" + "f" * 64 + "\n")
+    run = make_bundle(engine, tmp_path / "to", "--delta-from", OLD_IMAGE)
+    assert f"{IMAGE} shares no layer with {OLD_IMAGE}" in run.stderr
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--delta-from", OLD_IMAGE]])
+def test_the_bundle_says_how_large_its_own_archive_is(engine: Engine, tmp_path: Path, options: list[str]) -> None:
+    """By that the disk is judged: for a delta not by the whole image."""
+    assert make_bundle(engine, tmp_path / "to", *options).returncode == 0
+    unpacked = engine.run("zstd", "-dqo", tmp_path / "tar", tmp_path / "to/image.tar.zst")
+    assert unpacked.returncode == 0, unpacked.stderr
+    assert f"\narchive_bytes={(tmp_path / 'tar').stat().st_size}\n" in (tmp_path / "to/BUNDLE").read_text()

@@ -57,12 +57,12 @@ def test_compose_lint_finds_only_what_is_meant() -> None:
 
 
 def test_shellcheck_has_nothing_to_say() -> None:
-    scripts = [*(ROOT / "scripts").glob("*.sh"), *(ROOT / "docker").glob("*.sh"), ROOT / "tests/box/engine.sh"]
+    scripts = [script for folder in ("scripts", "docker", "tests/box") for script in (ROOT / folder).glob("*.sh")]
     done = run(BIN / "shellcheck", *scripts)
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["gpu", "gpus", "cpu", "gate"])
+@pytest.mark.parametrize("name", ["gpu", "gpus", "cpu", "tool", "gate"])
 def test_every_service_is_shut_in(name: str) -> None:
     """TRAPS 5 and 7 among them: no core dumps, no swap."""
     service = services()[name]
@@ -73,7 +73,8 @@ def test_every_service_is_shut_in(name: str) -> None:
     assert service["mem_limit"] == service["memswap_limit"]
     assert service["ulimits"]["core"] == 0
     assert service["pids_limit"] <= 2048
-    assert not {"privileged", "network_mode", "pid", "ipc", "devices"} & service.keys()
+    assert not {"privileged", "pid", "ipc", "devices"} & service.keys()
+    assert service.get("network_mode", "none") == "none"
 
 
 def test_only_the_gate_stands_in_a_network_with_a_way_out() -> None:
@@ -83,6 +84,16 @@ def test_only_the_gate_stands_in_a_network_with_a_way_out() -> None:
         assert list(services()[name]["networks"]) == ["inside"]
         assert "ports" not in services()[name]
     assert "volumes" not in services()["gate"]
+
+
+def test_commands_beside_the_appliance_see_what_it_sees_and_the_backups_but_no_network_and_no_gpu() -> None:
+    appliance, tool = services()["gpu"], services()["tool"]
+    assert tool["network_mode"] == "none"
+    assert not {"networks", "deploy", "container_name"} & tool.keys()
+    assert tool["volumes"] == [*appliance["volumes"], "./backups:/backups"]
+    assert tool["env_file"] == appliance["env_file"]
+    assert {**tool["environment"], "APPLIANCE_DEVICE": "cuda"} == appliance["environment"]
+    assert (tool["command"], tool["restart"]) == (["--help"], "no")  # should it ever be started with the others
 
 
 def test_a_profile_says_whether_there_is_a_gpu_and_nothing_falls_back() -> None:
