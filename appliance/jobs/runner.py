@@ -186,8 +186,8 @@ class Runner:
         with self._room.work(), contextlib.closing(job.upload):
             if tells_speakers_apart(job.options):
                 self._pool.prepare(Role.DIARIZE)
-            voices = await read_samples(job.known_voices, self._budget, self._limits)
-            pcm, decode_s = await self._decode(job)
+            voices = await self._with_room(lambda: self._read_voices(job)) if job.known_voices else ()
+            pcm, decode_s = await self._with_room(lambda: self._decode(job))
             with contextlib.closing(pcm):
                 job.upload.close()  # the samples are all that is needed now
                 self._speeds.learn_decode(decode_s, pcm.layout.duration)
@@ -195,8 +195,8 @@ class Runner:
 
     # --- decoding -----------------------------------------------------------------------------------------------------
 
-    async def _decode(self, job: Assignment) -> tuple[Pcm, float]:
-        """The samples, and the seconds it took. When the memory is full of other jobs, it waits: this one was accepted.
+    async def _with_room(self, decoding: Callable[[], Awaitable[T]]) -> T:
+        """What `decoding` returns. When the memory is full of other jobs, it waits: this one was accepted.
 
         The last one that works tries once more, since those that wait have just given back what they had begun.
         """
@@ -204,21 +204,25 @@ class Runner:
         while True:
             try:
                 async with self._decoders:
-                    begun = time.monotonic()
-                    return await self._decode_now(job), time.monotonic() - begun
+                    return await decoding()
             except MemoryFull:
                 is_last = not await self._room.wait()
                 if is_last and was_last:
                     raise
                 was_last = is_last
 
-    async def _decode_now(self, job: Assignment) -> Pcm:
+    async def _read_voices(self, job: Assignment) -> tuple[VoiceSample, ...]:
+        return await read_samples(job.known_voices, self._budget, self._limits)
+
+    async def _decode(self, job: Assignment) -> tuple[Pcm, float]:
+        """The samples, and the seconds it took."""
+
         def on_fraction(fraction: float) -> None:
             job.meter.decoding(fraction)
             job.show()
 
-        options = job.options
-        return await decode(
+        options, begun = job.options, time.monotonic()
+        pcm = await decode(
             job.upload.file,
             self._budget,
             self._limits,
@@ -226,6 +230,7 @@ class Runner:
             audio_track=options.audio_track,
             on_fraction=on_fraction,
         )
+        return pcm, time.monotonic() - begun
 
     # --- hearing ------------------------------------------------------------------------------------------------------
 

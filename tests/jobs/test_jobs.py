@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from appliance.audio.decode import Pcm, decode
 from appliance.domain import ChannelMode, JobState, Priority, Stage
 from appliance.engine.protocol import Role
 from appliance.errors import (
@@ -29,9 +30,9 @@ from appliance.errors import (
     UnknownModel,
     WorkerCrashed,
 )
-from appliance.jobs import FailedEvent, FinishedEvent, Job, ProgressEvent, SegmentsEvent
+from appliance.jobs import FailedEvent, FinishedEvent, Job, KnownVoice, ProgressEvent, SegmentsEvent
 from appliance.store import UNLIMITED, own_reach
-from tests.jobs.bench import Bench, bench, run, upload_of
+from tests.jobs.bench import Bench, bench, run, tone, upload_of
 
 MANY_PROCESSES = pytest.mark.slow  # seconds each, and there are many of them
 SLOW: dict[str, Any] = {"steps": 10_000, "step_s": 0.01}
@@ -480,6 +481,56 @@ def test_jobs_wait_for_memory_that_others_will_free(tmp_path: Path) -> None:
                 await b.jobs.wait(job)
             room.release()
 
+    run(test())
+
+
+@MANY_PROCESSES
+def test_samples_of_voices_wait_for_memory_that_others_will_free(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with bench(tmp_path) as b:
+            b.model(**SLOW)
+            b.model("quick")
+            b.model("speaker-diarization")
+            other = await b.submit(b.upload(60.0))  # 1.8 MiB of samples, held as long as it runs
+            await b.until_begun(other)
+            upload = b.upload()
+            with b.budget.reserve(b.budget.total_bytes - b.budget.used_bytes):
+                job = await b.submit(upload, model="quick", diarize=True, known_voices=(KnownVoice("Ada", tone(2.0, 440.0, 1)),))
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.5):
+                        await b.jobs.wait(job)
+                await b.jobs.cancel(other)
+                transcript = (await b.jobs.wait(job)).record.transcript
+            assert transcript is not None
+            assert transcript.warnings == ()
+
+    run(test())
+
+
+@MANY_PROCESSES
+def test_samples_of_voices_start_no_more_decoders_than_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, most = 0, 0
+
+    async def counted(*arguments: Any, **options: Any) -> Pcm:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        try:
+            return await decode(*arguments, **options)
+        finally:
+            at_work -= 1
+
+    async def test() -> None:
+        async with bench(tmp_path, decode_children=1, jobs_per_worker=3) as b:
+            b.model()
+            b.model("speaker-diarization")
+            voices = (KnownVoice("Ada", tone(2.0, 440.0, 1)), KnownVoice("Ben", tone(2.0, 220.0, 1)))
+            for job in [await b.submit(diarize=True, known_voices=voices) for _ in range(3)]:
+                await b.jobs.wait(job)
+        assert most == 1
+
+    monkeypatch.setattr("appliance.jobs.known_voices.decode", counted)
+    monkeypatch.setattr("appliance.jobs.runner.decode", counted)
     run(test())
 
 
