@@ -44,10 +44,10 @@ accuracy:
 bench:
 	@.venv/bin/appliance bench
 
-# On a machine with an NVIDIA GPU and installed models; needs nothing from the network.
+# On a machine with an NVIDIA GPU, after scripts/bootstrap.sh --tests and appliance models fetch; needs nothing from the network.
 gpu-check:
-	@$(PYTHON) -m pytest -m gpu
-	@$(PYTHON) -m appliance.cli bench --device cuda
+	@$(PYTHON) -m pytest -m gpu tests/engine/test_cuda.py
+	@$(PYTHON) -m appliance.cli bench --device cuda --diarize
 
 # Builds the image, runs it, and installs it from a bundle without a network; needs root, and skips with a sentence otherwise.
 container-check:
@@ -64,3 +64,4 @@ clean:
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -4
 	@echo "make accuracy | bench | gpu-check | container-check | format | clean"
+	@echo "make gpu-check wants an NVIDIA GPU, and before it: scripts/bootstrap.sh --tests; .venv/bin/appliance models fetch"

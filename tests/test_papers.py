@@ -66,3 +66,14 @@ def test_the_layers_are_those_of_the_contract() -> None:
     assert [set(re.findall(r"`(\w+)`", row)) for row in re.findall(r"^\| (`[^|]+) \|", page, re.M)] == layers
     modules = {path.stem for path in (ROOT / "appliance").iterdir() if not path.name.startswith("_")}
     assert modules <= set().union(*layers)
+
+
+def test_gpu_check_runs_every_test_for_a_gpu() -> None:
+    """By name: collecting the whole tree would need what other tests need."""
+    marked = {
+        str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py") if "pytest.mark." + "gpu" in file.read_text()
+    }
+    rule = re.search(r"^gpu-check:\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
+    assert rule
+    assert marked == set(re.findall(r"tests/\S+", rule[1]))
+    assert "--diarize" in rule[1]

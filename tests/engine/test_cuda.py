@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import wave
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import pytest
 
 from appliance.audio.pcm import PcmLayout
 from appliance.cli.configuration import read_settings
-from appliance.domain import SpeakerCount, TranscribeOptions
-from appliance.engine.gpu import load_cublas, survey
-from appliance.engine.protocol import RecognizeRequest
+from appliance.domain import SpeakerCount, TranscribeOptions, Transcript
+from appliance.engine.gpu import choose_device, load_cublas, survey
+from appliance.engine.pool import WorkerPool
+from appliance.engine.protocol import Diarization, DiarizeRequest, RecognizeRequest
 from tests.recordings import telephone_call
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not survey().gpus, reason="there is no NVIDIA GPU here")]
@@ -47,4 +50,27 @@ def test_speakers_are_told_apart_on_the_gpu() -> None:
 
     diarizer = load(model_dir("speaker-diarization"), "cuda")
     found = diarizer.diarize(samples(), SpeakerCount(), lambda fraction: None, lambda: None)
+    assert len({turn.speaker for turn in found.exclusive}) == 2
+
+
+async def heard_by_workers() -> tuple[Transcript, Diarization]:
+    audio, options = samples(), TranscribeOptions(model="whisper-base")
+    pool, pcm = WorkerPool(read_settings(), choose_device("cuda")), PcmLayout(len(audio), 1)
+    fd = os.memfd_create("audio")
+    os.write(fd, audio.tobytes())
+    try:
+        await pool.start()
+        return await asyncio.gather(
+            pool.recognize(RecognizeRequest("1", "whisper-base", model_dir("whisper-base"), options, pcm), fd, lambda event: None),
+            pool.diarize(DiarizeRequest("1", model_dir("speaker-diarization"), SpeakerCount(), pcm), fd, lambda event: None),
+        )
+    finally:
+        await pool.stop()
+        os.close(fd)
+
+
+@pytest.mark.timeout(400)  # a new chip compiles its kernels first, in both
+def test_the_two_worker_processes_share_the_gpu() -> None:
+    transcript, found = asyncio.run(heard_by_workers())
+    assert "New Jersey" in transcript.text
     assert len({turn.speaker for turn in found.exclusive}) == 2
