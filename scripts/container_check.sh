@@ -219,6 +219,18 @@ check_look() { # CONTAINER: the licence can be looked at beside it, by somebody 
     say "  $(grep '^state' <<<"$beside") (looked at beside it, with data that is read-only)"
 }
 
+check_commands() { # FOLDER_OF_ITS_INSTALLATION: they run beside an appliance that is stopped, too
+    local public file
+    docker stop appliance >/dev/null
+    public=$("$1/appliance" backup keygen /backups/secret.key 2>/dev/null) || fail "no pair of keys was made while it was stopped"
+    echo "APPLIANCE_BACKUP_RECIPIENTS=[\"$public\"]" >>"$1/settings.env"
+    file=$("$1/appliance" backup create /backups 2>/dev/null) || fail "no backup was made while it was stopped"
+    "$1/appliance" backup verify "$file" --identity /backups/secret.key 2>/dev/null || fail "the backup is not whole"
+    expect "support bundle of a stopped appliance, device" "$("$1/appliance" support-bundle 2>/dev/null |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["settings"]["device"])')" cpu
+    say "  backup and support bundle were made while it was stopped"
+}
+
 check_machine
 work=$(mktemp -d "$cache/run.XXXXXX")
 trap clean_up EXIT INT TERM
@@ -295,6 +307,7 @@ r.urlopen('https://localhost/healthz', timeout=10, context=ssl.create_default_co
 say "  https://localhost/healthz answers through the gate, its certificate verified"
 transcribe appliance
 check_look appliance
+check_commands "$work/site"
 say "install.sh once more changes nothing"
 site "$work/bundle/install.sh" --to "$work/site" | grep -c "already" >/dev/null || fail "the second run did not see the first"
 docker compose --project-directory "$work/site" down -v >/dev/null 2>&1
@@ -321,5 +334,9 @@ COMPOSE_PROFILES=gpu docker compose up -d --pull never >/dev/null 2>&1 || fail "
 for _ in $(seq 100); do docker logs appliance 2>&1 | grep -q "no NVIDIA driver" && break; sleep 0.2; done
 docker logs appliance 2>&1 | grep -q "no NVIDIA driver" || fail "it did not refuse to start: $(docker logs appliance 2>&1 | tail -3)"
 say "  it refuses to start, and does not turn to the CPU"
+started=$(ms)
+site "$work/signed/install.sh" --to "$work/signed-site" >/dev/null 2>&1 || fail "install.sh does not put another profile in its place"
+wait_ready appliance "$started"
+say "  install.sh puts the profile cpu in its place"
 docker compose --profile '*' down -v >/dev/null 2>&1
 say "all is well"
