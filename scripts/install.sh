@@ -356,7 +356,7 @@ start() {
 end_other_profile() {
     local service
     service=$(docker container inspect -f '{{index .Config.Labels "com.docker.compose.service"}}' appliance 2>/dev/null) || return 0
-    [ "$service" != "$(setting COMPOSE_PROFILES)" ] || return 0
+    [ -n "$service" ] && [ "$service" != "$(setting COMPOSE_PROFILES)" ] || return 0
     docker stop appliance >/dev/null || true
     docker rm -f appliance >/dev/null
 }

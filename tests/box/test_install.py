@@ -287,6 +287,13 @@ def test_another_profile_takes_the_place_of_the_one_that_runs(server: Server, bu
     assert server.engine.calls.index("stop appliance") < server.engine.calls.index("rm -f appliance")
 
 
+def test_a_container_of_that_name_that_somebody_made_by_hand_is_left_to_them(server: Server, bundle: Bundle) -> None:
+    (server.engine.folder / "container").write_text("status=running\n")
+    run = server.trusting(bundle)
+    assert "the appliance did not start" in run.stderr
+    assert "rm -f" not in server.engine.calls
+
+
 def test_compose_is_called_where_the_files_lie_that_env_may_name(server: Server, bundle: Bundle) -> None:
     assert server.trusting(bundle).returncode == 0
     with (server.to / ".env").open("a") as settings:
