@@ -258,7 +258,7 @@ case ${1-}:$state in
     *) echo "The appliance is not up (${state:-no container}); this runs beside it. What it said last: docker logs appliance" >&2 ;;
 esac
 case ${1-} in # these look at the GPU and at the settings of the profile
-    doctor | support-bundle | settings | bench) service=$(sed -n "s/^COMPOSE_PROFILES='\(.*\)'/\1/p" .env) ;;
+    doctor | support-bundle | settings | bench) service=$(sed -n 's/^COMPOSE_PROFILES=//p' .env | tr -d "'\"") ;;
     *) service=tool ;;
 esac
 if in_terminal; then set -- "$service" "$@"; else set -- -T "$service" "$@"; fi
