@@ -119,10 +119,12 @@ class Settings(BaseSettings):
     )
     compute_type: str = Field(
         "auto",
-        description="CTranslate2 compute type; `auto` is int8 on a CPU, float16 on a GPU (or int8_float16 where it does not fit).",
+        description="CTranslate2 compute type; `auto` is int8 on a CPU, float16 on a GPU (int8_float16 on one without it).",
     )
     cpu_threads: int = Field(0, ge=0, description="Threads of the speech engine on a CPU; 0: all cores.")
-    batch_size: int = Field(0, ge=0, description="Windows of 30 s decoded together; 0: by device memory.")
+    batch_size: int = Field(
+        0, ge=0, description="Windows of 30 s decoded together; 0: by device memory, at most 24 on a GPU and 8 on a CPU."
+    )
     jobs_per_worker: int = Field(4, ge=1, description="Recordings that share one worker's batches at a time.")
     worker_start_timeout_s: float = Field(
         180.0, gt=0, description="How long a worker may take to load its model (first CUDA start compiles kernels)."

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.domain import Stage, Transcript
+from appliance.engine.batch_size import BatchLimits
 from appliance.engine.gpu import load_cublas
 from appliance.engine.protocol import Diarization, DiarizeRequest, EngineProgress, OnEvent, RecognizeRequest, StopCheck
 from appliance.engine.wire import Stats, WorkerConfig
@@ -37,8 +38,9 @@ def recognition(config: WorkerConfig) -> RecognitionBackend:
 
     if config.device == "cuda" and not ctranslate2.get_cuda_device_count():
         raise DeviceUnavailable("CTranslate2 cannot use the GPU, though the driver shows it.", _DRIVER_HINT)
+    limits = BatchLimits(config.batch_size, config.memory_bytes, config.batch_divisor)
     return RecognitionBackend(
-        Recognizer(device=config.device, compute_type=config.compute_type, threads=config.threads, batch_size=config.batch_size)
+        Recognizer(device=config.device, compute_type=config.compute_type, threads=config.threads, limits=limits)
     )
 
 

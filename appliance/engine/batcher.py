@@ -136,6 +136,11 @@ class Batcher(Generic[Features, Result]):
         for entry in dropped:
             entry.future.cancel()
 
+    def shrink_to(self, batch_size: int) -> None:
+        """From now on no larger batches than this; they never grow again."""
+        with self._changed:
+            self._batch_size = min(self._batch_size, batch_size)
+
     def statistics(self) -> BatchStatistics:
         with self._changed:
             waiting = sum(len(lane.waiting) for lane in self._lanes)
@@ -237,7 +242,7 @@ class Batcher(Generic[Features, Result]):
 
     def _count_out_of_memory(self, windows: int) -> None:
         self._statistics = _counted(self._statistics, out_of_memory=1)
-        self._batch_size = min(self._batch_size, max(1, windows // 2))
+        self.shrink_to(max(1, windows // 2))
         _log.warning("the device is out of memory with %d windows at once; from now on %d", windows, self._batch_size)
 
     def _decode_once(self, entries: list[_Entry[Features, Result]]) -> None:

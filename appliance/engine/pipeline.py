@@ -24,6 +24,7 @@ from appliance.audio.pcm import SAMPLE_RATE_HZ
 from appliance.audio.speech import SpeechDetector, SpeechOptions, speech_spans
 from appliance.domain import Caution, ChannelMode, Segment, Span, Speaker, Stage, TranscribeOptions, Transcript
 from appliance.engine import guard, language, words
+from appliance.engine.batch_size import USUAL, BatchLimits
 from appliance.engine.batcher import Batcher, BatchStatistics, Lane, OutOfMemory
 from appliance.engine.protocol import DecodedWindow, EngineProgress, OnEvent, RecognizeRequest, SegmentsDecided, StopCheck, Window
 from appliance.engine.whisper import MAX_PROMPT_TOKENS, DecodeOptions, WhisperModel, WhisperTask, default_compute_type
@@ -31,8 +32,6 @@ from appliance.engine.windows import plan_windows, split_window, whole_windows
 from appliance.errors import Cancelled, DeviceOutOfMemory, LanguageUnsupported, NotAvailable
 from appliance.writing import join_texts
 
-_CPU_BATCH_SIZE = 8
-_GPU_BATCH_SIZE = 24
 _MODELS_KEPT = 2
 _DETECT_SHARE = 0.05  # of a job's time, that the voice detector takes
 _POLL_S = 0.25  # how often a waiting job asks whether it is still wanted
@@ -50,9 +49,9 @@ class Recognizer:
     """Speech recognition of a process. `recognize` may be called from several threads, one per job."""
 
     def __init__(
-        self, device: str = "cpu", device_index: int = 0, compute_type: str = "auto", threads: int = 0, batch_size: int = 0
+        self, device: str = "cpu", device_index: int = 0, compute_type: str = "auto", threads: int = 0, limits: BatchLimits = USUAL
     ) -> None:
-        """`device` is "cpu" or "cuda"; zeros mean: all cores, and as many windows in a batch as suit the device."""
+        """`device` is "cpu" or "cuda"; no threads mean: all cores."""
         self._device = device
         self._device_index = device_index
         self._compute_type = default_compute_type(device, device_index) if compute_type == "auto" else compute_type
@@ -60,8 +59,8 @@ class Recognizer:
         self._models: OrderedDict[Path, WhisperModel] = OrderedDict()
         self._loading = threading.Lock()
         self._detector = SpeechDetector()
-        size = batch_size or (_CPU_BATCH_SIZE if device == "cpu" else _GPU_BATCH_SIZE)
-        self._batcher: WindowBatcher = Batcher(size, feature_threads=1 if device == "cpu" else min(4, self._threads))
+        self._limits = limits
+        self._batcher: WindowBatcher = Batcher(limits.most(device), feature_threads=1 if device == "cpu" else min(4, self._threads))
 
     def model(self, model_dir: Path) -> WhisperModel:
         """The model of a folder, loaded when it is not in memory; the one unused longest makes room.
@@ -73,6 +72,7 @@ class Recognizer:
                 while len(self._models) >= _MODELS_KEPT:
                     self._models.popitem(last=False)
                 self._models[model_dir] = self._load(model_dir)
+                self._batcher.shrink_to(self._limits.fitting(self._models, self._device, self._compute_type))
             self._models.move_to_end(model_dir)
             return self._models[model_dir]
 

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LARGEST_DIVISOR = 8  # of batches, for a device that keeps failing
+
 
 class WorkerDied(Exception):
     """The process ended while it worked on this call; another is being started."""
@@ -150,6 +152,7 @@ class SupervisedWorker:
         self._present: _Process | None = None
         self._past = wire.Stats(steps=0)  # of the processes that are gone
         self._deaths = 0  # in a row
+        self._broken_device = False  # the last one died by it
         self._wanted = asyncio.Event()  # somebody waits for it: no longer pause
         self._supervision: asyncio.Task[None] | None = None
 
@@ -259,7 +262,7 @@ class SupervisedWorker:
 
     async def _supervise(self) -> None:
         while not self._is_unfit():
-            born = time.monotonic()
+            born, self._broken_device = time.monotonic(), False
             try:
                 await self._live()
             except OSError as error:  # no memory or no process left to start it
@@ -269,8 +272,14 @@ class SupervisedWorker:
                 return
             self.restarts += 1
             self._deaths = 1 if time.monotonic() - born > self._patience.settled_s else self._deaths + 1
+            if self._broken_device:
+                self._halve_batches()
             if self._deaths > 1:
                 await self._pause(min(0.25 * 2**self._deaths, self._patience.longest_pause_s))
+
+    def _halve_batches(self) -> None:
+        """CUDA may say anything when its memory is full (TRAPS 16): its successors decode less at once."""
+        self.config = msgspec.structs.replace(self.config, batch_divisor=min(self.config.batch_divisor * 2, _LARGEST_DIVISOR))
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -392,6 +401,7 @@ class SupervisedWorker:
         status = await process.end(self._patience.stop_s)
         self._past = _added(self._past, process.stats)
         self._present = None
+        self._broken_device = isinstance(process.last_words, wire.Breaking)
         reason, out_of_memory = self._cause(process, status, stopping=stopping)
         if not stopping:
             self.problem = reason

@@ -37,6 +37,7 @@ class WorkerConfig(Value, frozen=True):
     batch_size: int  # 0: by device memory
     memory_bytes: int | None  # of the device; None on a CPU
     backend: str  # "module:factory"
+    batch_divisor: int = 1  # of recognition's batches: doubled when it dies by its device (TRAPS 16)
 
 
 # --- to the worker ----------------------------------------------------------------------------------------------------

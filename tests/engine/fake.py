@@ -137,6 +137,20 @@ def _transcript(request: RecognizeRequest, script: Script, checksum: int) -> Tra
 engine: Callable[[WorkerConfig], FakeEngine] = FakeEngine
 
 
+class Halved(FakeEngine):
+    """Says how much smaller its batches are to be."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        super().__init__(config)
+        self._divisor = config.batch_divisor
+
+    def run(
+        self, request: RecognizeRequest | DiarizeRequest, samples: NDArray[np.int16], on_event: OnEvent, check: StopCheck
+    ) -> Transcript | Diarization:
+        heard = super().run(request, samples, on_event, check)
+        return msgspec.structs.replace(heard, text=str(self._divisor)) if isinstance(heard, Transcript) else heard
+
+
 def without_driver(config: WorkerConfig) -> FakeEngine:
     raise errors.DeviceUnavailable("The NVIDIA driver is too old for this engine.", "Install a newer one.")
 

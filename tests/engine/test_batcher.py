@@ -174,6 +174,14 @@ def test_out_of_memory_halves_as_often_as_it_takes(batcher: Batcher[str, str], d
     assert batcher.statistics().out_of_memory == 2
 
 
+def test_batches_that_were_told_to_be_smaller_stay_so(batcher: Batcher[str, str], device: _Device) -> None:
+    batcher.shrink_to(3)
+    batcher.shrink_to(4)
+    device.open.set()
+    _results(*batcher.open_lane().submit(*(_Task(device, f"t{i}") for i in range(4))))
+    assert [len(batch) for batch in device.batches] == [3, 1]
+
+
 def test_out_of_memory_with_one_window_is_a_typed_error_and_the_batcher_goes_on(
     batcher: Batcher[str, str], device: _Device
 ) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from appliance.audio.pcm import SAMPLE_RATE_HZ, PcmLayout
 from appliance.domain import ChannelMode, TranscribeOptions, Transcript
+from appliance.engine.batch_size import BatchLimits
 from appliance.engine.pipeline import Recognizer
 from appliance.engine.protocol import EngineEvent, EngineProgress, RecognizeRequest, SegmentsDecided
 from appliance.errors import Cancelled, LanguageUnsupported, ModelDamaged, NotAvailable
@@ -159,6 +160,15 @@ def test_recordings_in_different_languages_share_a_batch(call: Samples, call_tra
     assert english.text == call_transcript.text
     assert (english.language, other.language) == ("en", "de")
     assert "Leichenhal" in other.text
+
+
+def test_a_device_without_room_decodes_one_window_at_a_time(call: Samples) -> None:
+    cramped = Recognizer(compute_type="int8", limits=BatchLimits(memory_bytes=2**30))
+    try:
+        _recognize(cramped, np.concatenate([call, call]), model="whisper-tiny.en")
+        assert [size for size, _ in cramped.statistics().sizes] == [1]
+    finally:
+        cramped.close()
 
 
 def test_each_channel_is_heard_by_itself(recognizer: Recognizer) -> None:

@@ -120,6 +120,24 @@ def test_a_killed_worker_costs_its_calls_a_retry_and_is_replaced(tmp_path: Path)
     run(test())
 
 
+@MANY_PROCESSES
+def test_after_a_death_by_the_device_the_successor_halves_its_batches(tmp_path: Path) -> None:
+    """TRAPS 16: whatever CUDA says, it may have been the memory."""
+
+    async def test() -> None:
+        async with running(make_pool("tests.engine.fake:Halved", patience=PERSISTENT)) as pool:
+            broken = write_script(tmp_path / "broken", misfortune="device_error")
+            well = write_script(tmp_path / "well")
+            killed = write_script(tmp_path / "killed", misfortune="die")
+            for model, batches in ((well, "1"), (broken, "2"), (broken, "4"), (killed, "4")):
+                if model is not well:
+                    with pytest.raises(WorkerDied):
+                        await Work(pool, model).task
+                assert (await Work(pool, well).task).text == batches
+
+    run(test())
+
+
 def test_the_successor_of_a_worker_is_cold(tmp_path: Path) -> None:
     model = write_script(tmp_path)
 
