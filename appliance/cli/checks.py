@@ -19,7 +19,7 @@ from sqlite_utils.utils import sqlite3  # the one the store uses
 
 from appliance.catalogue import Catalogue, Shelf
 from appliance.cli.findings import Finding, Verdict
-from appliance.cli.gpu_checks import judge_cuda_cache, judge_driver, judge_gpu, judge_left_out, why_no_gpu
+from appliance.cli.gpu_checks import judge_cuda_cache, judge_driver, judge_gpu, judge_left_out, judge_uvm, why_no_gpu
 from appliance.cli.terminal import size_words
 from appliance.engine.gpu import DeviceChoice, choose_device, survey
 from appliance.errors import ApplianceError, StartRefused
@@ -56,6 +56,7 @@ def _gpus(settings: Settings, choice: DeviceChoice) -> Iterator[Finding]:
     found, needed_bytes = survey(), _needed_bytes(settings)
     yield judge_driver(found, len(choice.devices))
     yield from judge_left_out(found)
+    yield from filter(None, [judge_uvm()])
     chosen = {device.uuid for device in choice.devices}
     for gpu in found.gpus:
         if gpu.uuid in chosen:

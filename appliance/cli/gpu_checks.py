@@ -98,6 +98,18 @@ def judge_left_out(found: Survey) -> Iterator[Finding]:
         yield Finding(point="gpu", verdict=Verdict.WARNING, says=f"{says}.", remedy=remedy)
 
 
+def judge_uvm(root: Path = Path("/")) -> Finding | None:
+    """NVML sees a GPU without it, CUDA does not: and a service without new privileges cannot have it made."""
+    if (root / "dev" / "nvidia-uvm").exists() or not (root / "dev" / "nvidiactl").exists():
+        return None
+    return Finding(
+        point="gpu",
+        verdict=Verdict.BLOCKS,
+        says="/dev/nvidia-uvm is missing: the driver shows the GPU, but CUDA cannot work on it.",
+        remedy="Run 'nvidia-modprobe -u -c=0' as root on the server itself, at each start of it; then start the appliance again.",
+    )
+
+
 def _is_driver_too_old(gpu: Gpu, found: Survey) -> bool:
     major = (found.driver or "").partition(".")[0]
     return gpu.compute_capability >= BLACKWELL and major.isdigit() and int(major) < MIN_DRIVER_BLACKWELL

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from appliance.engine.pipeline import Recognizer
     from appliance.engine.protocol import Diarizer
 
-_DRIVER_HINT = "Run 'appliance doctor' for the driver and the libraries, or set APPLIANCE_DEVICE=cpu."
+_DRIVER_HINT = (
+    "Run 'appliance doctor' for the driver and the libraries, or set APPLIANCE_DEVICE=cpu."
+    " Where /dev/nvidia-uvm is missing, 'nvidia-modprobe -u -c=0' as root makes it."
+)
 
 
 def recognition(config: WorkerConfig) -> RecognitionBackend:

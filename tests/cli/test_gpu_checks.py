@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.findings import Verdict
-from appliance.cli.gpu_checks import judge_cuda_cache, judge_driver, judge_gpu, judge_left_out, why_no_gpu
+from appliance.cli.gpu_checks import judge_cuda_cache, judge_driver, judge_gpu, judge_left_out, judge_uvm, why_no_gpu
 from appliance.engine.gpu import Gpu, Survey
 
 GIB = 2**30
@@ -27,6 +27,7 @@ def machine(root: Path, *, driver: bool = False, container: bool = True, devices
         (root / ".dockerenv").touch()
     if devices:
         (root / "dev/nvidia0").touch()
+        (root / "dev/nvidiactl").touch()
     return root
 
 
@@ -51,6 +52,22 @@ def test_a_container_without_nvml_is_told_which_capability_it_lacks(tmp_path: Pa
 
 def test_a_bare_machine_keeps_the_plain_message(tmp_path: Path) -> None:
     assert why_no_gpu({}, machine(tmp_path, container=False)) is None
+
+
+def test_a_gpu_without_the_node_that_cuda_opens_is_told_how_to_make_it(tmp_path: Path) -> None:
+    root = machine(tmp_path, driver=True, container=False, devices=True)
+    finding = judge_uvm(root)
+    assert finding is not None
+    assert finding.verdict is Verdict.BLOCKS
+    assert "/dev/nvidia-uvm" in finding.says
+    assert "nvidia-modprobe -u -c=0" in finding.remedy
+    (root / "dev/nvidia-uvm").touch()
+    assert judge_uvm(root) is None
+
+
+def test_a_gpu_that_is_no_device_file_wants_no_node(tmp_path: Path) -> None:
+    """Under WSL, CUDA goes through /dev/dxg."""
+    assert judge_uvm(machine(tmp_path, container=False)) is None
 
 
 def test_a_fit_gpu_raises_no_word() -> None:
