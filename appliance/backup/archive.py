@@ -22,6 +22,7 @@ import msgspec
 import pyrage
 
 from appliance import __version__
+from appliance.backup.keys import READABLE_IN_CONTAINER
 from appliance.backup.pipe import join
 from appliance.domain import Value
 from appliance.errors import BackupDamaged, BackupNewer, BackupRefused, BackupWouldReplace, BackupWrongKey
@@ -229,7 +230,8 @@ def _read_encrypted(
         raise BackupRefused(f"There is no file {source}.", "Check the path.") from error
     except OSError as error:
         raise BackupRefused(
-            f"The backup could not be read or unpacked: {error.strerror or error}.", "Check disk and path."
+            f"The backup could not be read or unpacked: {error.strerror or error}.",
+            f"Check disk and path, and whose it is: {READABLE_IN_CONTAINER}.",
         ) from error
 
 

@@ -10,6 +10,7 @@ import pyrage
 from appliance.errors import BackupRefused
 
 MAX_KEY_FILE_BYTES = 64 * 2**10
+READABLE_IN_CONTAINER = "in the container user 10001 must be able to read it (chown 10001:10001)"
 
 
 def make_pair() -> tuple[str, str]:
@@ -41,7 +42,7 @@ def read_identities(file: Path) -> list[pyrage.x25519.Identity]:
     except OSError as error:
         raise BackupRefused(
             f"The key file {file} cannot be read: {error.strerror}.",
-            "Check its path, and whose it is: in the container user 10001 must be able to read it (chown 10001:10001).",
+            f"Check its path, and whose it is: {READABLE_IN_CONTAINER}.",
         ) from error
     try:
         found = [pyrage.x25519.Identity.from_str(line.strip()) for line in lines if line.strip() and not line.startswith("#")]

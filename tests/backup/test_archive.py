@@ -360,8 +360,9 @@ async def test_an_older_schema_is_brought_up_to_date(path: Path, tmp_path: Path,
     await filled(elsewhere, "works")
 
 
-def test_a_key_file_that_cannot_be_read_says_who_has_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_identities, lambda path: verify_backup(path, [])], ids=["key", "backup"])
+def test_a_file_that_cannot_be_read_says_who_has_to(read: Callable[[Path], object], tmp_path: Path) -> None:
     """Whoever copies it back is root; the container is not."""
     with pytest.raises(BackupRefused) as refused:
-        read_identities(tmp_path)
+        read(tmp_path)
     assert "chown 10001:10001" in refused.value.hint
