@@ -98,7 +98,8 @@ class Batcher(Generic[Features, Result]):
     """Owns the decoding thread. `batch_size` is the most tasks in a batch; out of memory halves it for good."""
 
     def __init__(self, batch_size: int, feature_threads: int = 1) -> None:
-        self._batch_size = batch_size
+        self._wanted = batch_size
+        self._borne = batch_size  # by the device's memory, as far as it has shown; only ever less
         self._lanes: deque[Lane[Features, Result]] = deque()  # the left one's turn is next
         self._changed = threading.Condition()
         self._closed = False
@@ -136,10 +137,14 @@ class Batcher(Generic[Features, Result]):
         for entry in dropped:
             entry.future.cancel()
 
-    def shrink_to(self, batch_size: int) -> None:
-        """From now on no larger batches than this; they never grow again."""
+    def limit_to(self, batch_size: int) -> None:
+        """From now on no larger batches than this, nor than at the start, nor than what the device's memory bore."""
         with self._changed:
-            self._batch_size = min(self._batch_size, batch_size)
+            self._wanted = batch_size
+
+    @property
+    def _batch_size(self) -> int:
+        return min(self._wanted, self._borne)
 
     def statistics(self) -> BatchStatistics:
         with self._changed:
@@ -242,7 +247,7 @@ class Batcher(Generic[Features, Result]):
 
     def _count_out_of_memory(self, windows: int) -> None:
         self._statistics = _counted(self._statistics, out_of_memory=1)
-        self.shrink_to(max(1, windows // 2))
+        self._borne = min(self._borne, max(1, windows // 2))
         _log.warning("the device is out of memory with %d windows at once; from now on %d", windows, self._batch_size)
 
     def _decode_once(self, entries: list[_Entry[Features, Result]]) -> None:

@@ -72,7 +72,7 @@ class Recognizer:
                 while len(self._models) >= _MODELS_KEPT:
                     self._models.popitem(last=False)
                 self._models[model_dir] = self._load(model_dir)
-                self._batcher.shrink_to(self._limits.fitting(self._models, self._device, self._compute_type))
+                self._batcher.limit_to(self._limits.fitting(self._models, self._device, self._compute_type))
             self._models.move_to_end(model_dir)
             return self._models[model_dir]
 

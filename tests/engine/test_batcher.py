@@ -174,12 +174,24 @@ def test_out_of_memory_halves_as_often_as_it_takes(batcher: Batcher[str, str], d
     assert batcher.statistics().out_of_memory == 2
 
 
-def test_batches_that_were_told_to_be_smaller_stay_so(batcher: Batcher[str, str], device: _Device) -> None:
-    batcher.shrink_to(3)
-    batcher.shrink_to(4)
+def test_the_limit_of_a_batch_follows_what_is_in_memory(batcher: Batcher[str, str], device: _Device) -> None:
     device.open.set()
-    _results(*batcher.open_lane().submit(*(_Task(device, f"t{i}") for i in range(4))))
-    assert [len(batch) for batch in device.batches] == [3, 1]
+    lane = batcher.open_lane()
+    for limit in (3, 4, 100):
+        batcher.limit_to(limit)
+        _results(*lane.submit(*(_Task(device, f"t{i}") for i in range(4))))
+    assert [len(batch) for batch in device.batches] == [3, 1, 4, 4]
+
+
+def test_a_limit_does_not_make_good_what_the_device_did_not_bear(batcher: Batcher[str, str], device: _Device) -> None:
+    device.fault = lambda size: OutOfMemory("CUDA out of memory") if size > 2 else None
+    device.open.set()
+    lane = batcher.open_lane()
+    for _ in range(2):
+        _results(*lane.submit(*(_Task(device, f"t{i}") for i in range(4))))
+        batcher.limit_to(4)
+    assert [len(batch) for batch in device.batches] == [2, 2, 2, 2]
+    assert batcher.statistics().out_of_memory == 1
 
 
 def test_out_of_memory_with_one_window_is_a_typed_error_and_the_batcher_goes_on(
